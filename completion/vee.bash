@@ -1,0 +1,112 @@
+# bash completion for vee(1)
+
+_vee_namespaces()
+{
+	vee ns ls 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
+# $1: the column of `vee ls` (1 key, 2 id); $2: the namespace, or nothing
+_vee_objects()
+{
+	vee ls ${2:+--ns "$2"} 2>/dev/null | awk -v column="$1" 'NR > 1 { print $column }'
+}
+
+# Where the command that `vee run` runs stands on the line; nothing if it is not there yet.
+_vee_run_command_at()
+{
+	local i=2
+	while ((i < COMP_CWORD)); do
+		case ${COMP_WORDS[i]} in
+		--)
+			echo $((i + 1))
+			return
+			;;
+		-n | --ns) ((i += 2)) ;;
+		-*) ((i += 1)) ;;
+		*)
+			echo "$i"
+			return
+			;;
+		esac
+	done
+}
+
+_vee()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+	local command=${COMP_WORDS[1]} words='' ns='' last='' i
+
+	COMPREPLY=()
+	if ((COMP_CWORD == 1)); then
+		mapfile -t COMPREPLY < <(compgen -W 'run ls rm ns limits check gc --help --version' -- "$cur")
+		return
+	fi
+	if [[ $command == run ]]; then
+		i=$(_vee_run_command_at)
+		if [[ -n $i ]]; then
+			if declare -F _command_offset >/dev/null; then
+				_command_offset "$i"
+			else
+				mapfile -t COMPREPLY < <(compgen -c -f -- "$cur")
+			fi
+			return
+		fi
+	fi
+	if [[ $prev == --ns || $prev == -n ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_vee_namespaces)" -- "$cur")
+		return
+	fi
+	for ((i = 2; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		-n | --ns) ns=${COMP_WORDS[i + 1]} ;;
+		-m | --shmem-id | -M | --shmem-key) last=${COMP_WORDS[i]} ;;
+		esac
+	done
+	case $command in
+	run)
+		if [[ $cur != -* ]]; then
+			mapfile -t COMPREPLY < <(compgen -c -- "$cur")
+			return
+		fi
+		words='--ns --private --help'
+		;;
+	ls) words='--shmems --json --ns --help' ;;
+	rm)
+		words='--shmem-id --shmem-key --all --ns --help'
+		if [[ $cur != -* ]]; then
+			case $last in
+			-m | --shmem-id) words=$(_vee_objects 2 "$ns") ;;
+			-M | --shmem-key) words=$(_vee_objects 1 "$ns") ;;
+			esac
+		fi
+		;;
+	ns)
+		if ((COMP_CWORD == 2)); then
+			words='ls create rm --help'
+		else
+			case ${COMP_WORDS[2]}:$prev in
+			create:--mode) words='0600 0660 0666' ;;
+			create:--group)
+				mapfile -t COMPREPLY < <(compgen -g -- "$cur")
+				return
+				;;
+			create:*) words='--mode --group --shmmni --shmmax --shmall --help' ;;
+			ls:*) words='--json --help' ;;
+			rm:*) words="--force --help $(_vee_namespaces)" ;;
+			esac
+		fi
+		;;
+	limits)
+		words='--json --ns --help'
+		if [[ $cur != -* ]]; then
+			words='shmmax= shmall= shmmni= shm_rmid_forced='
+			compopt -o nospace
+		fi
+		;;
+	check) words='--ns --help' ;;
+	gc) words='--all --ns --help' ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _vee vee

@@ -1,0 +1,64 @@
+/* namespace.c - the public vee_* calls; errno exists from here on. */
+#include "shm/shm.h"
+#include "vee/namespace.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <unistd.h>
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static int result(int ret)
+{
+	if (ret >= 0)
+		return ret;
+	errno = -ret;
+	return -1;
+}
+
+static int open_namespace(struct ipc_namespace **ret_ns)
+{
+	pthread_once(&once, shm_init);
+	return result(namespace_get(ret_ns));
+}
+
+VEE_EXPORT int vee_shmget(key_t key, size_t size, int flag)
+{
+	struct ipc_namespace *ns;
+
+	return open_namespace(&ns) < 0 ? -1 : result(shm_get(ns, key, size, flag));
+}
+
+VEE_EXPORT void *vee_shmat(int id, const void *address, int flag)
+{
+	struct ipc_namespace *ns;
+	void *at;
+
+	if (open_namespace(&ns) < 0 || result(shm_at(ns, id, address, flag, &at)) < 0)
+		return (void *)-1;
+	return at;
+}
+
+VEE_EXPORT int vee_shmdt(const void *address)
+{
+	struct ipc_namespace *ns;
+
+	return open_namespace(&ns) < 0 ? -1 : result(shm_dt(ns, address));
+}
+
+VEE_EXPORT int vee_shmctl(int id, int command, struct shmid_ds *buf)
+{
+	struct ipc_namespace *ns;
+
+	return open_namespace(&ns) < 0 ? -1 : result(shm_ctl(ns, id, command, buf));
+}
+
+VEE_EXPORT const char *vee_namespace_error(void)
+{
+	return arena_error;
+}
+
+VEE_EXPORT const char *vee_version(void)
+{
+	return VEE_VERSION;
+}

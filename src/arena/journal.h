@@ -1,0 +1,110 @@
+/*
+ * journal.h - transactions on a namespace file: all or nothing, whoever dies.
+ *
+ * What a caller sees: tx_begin() starts a transaction of this thread, tx_lock() adds a lock to it,
+ * tx_set() stores to shared memory, tx_commit() makes all stores stand, tx_abort() takes
+ * them all back; both release every lock. A process that is killed anywhere in between leaves
+ * the file as it was at tx_begin(). No system call that can block, and no return, stands
+ * between tx_begin() and its commit or abort. Signal handlers of the program don't run meanwhile.
+ *
+ * How it works: each thread claims a journal for life by a robust mutex. Before a store, the old
+ * bytes go into the journal; commit sets its length to 0. A lock whose owner died (EOWNERDEAD)
+ * names that owner's journal, and whoever comes first plays it back, newest entry first, for all the locks
+ * that the dead one held, before it goes on.
+ *
+ * Invariants
+ *  1. Every store to a field that a lock guards is preceded by an entry with its old bytes. Memory that
+ *     was allotted in this transaction is exempt: tx_abort() frees it.
+ *  2. A lock taken in a transaction is held to its end. So whatever an entry covers has been seen
+ *     by nobody else when it is played back.
+ *  3. lock->holder is set before the first entry and cleared after the commit. So a lock with a dead
+ *     owner and no holder guards sound state; one with a holder {journal, generation} guards
+ *     sound state once that journal, if still of that generation, has been played back.
+ *  4. Playing back changes nothing when done twice; recovery_lock makes it once at a time.
+ *  5. A journal gets a new generation when a new thread claims it, after it was played back.
+ *
+ * Ordering: a process dies between two instructions, and all its stores before that
+ * instruction become visible, in no matter what order, before the kernel marks its
+ * mutexes. So within a transaction only the compiler has to be kept from reordering
+ * (JOURNAL_SAVE); between processes the mutex orders.
+ */
+#pragma once
+
+#include "arena/arena.h"
+#include "base/critical.h"
+
+#define JOURNAL_ENTRIES 250u
+#define TX_LOCKS 4u
+
+/* record: one old value */
+struct journal_entry {
+	uint32_t at;   /* from the start of the file */
+	uint32_t size; /* 1 … 8 bytes */
+	uint64_t old;
+};
+_Static_assert(sizeof(struct journal_entry) == 16, "layout");
+
+/* record: only its owner writes it, or who holds recovery_lock when the owner is dead */
+struct journal {
+	pthread_mutex_t claim; /* robust; held by the owning thread as long as it lives */
+	uint32_t generation;
+	uint32_t length; /* entries that count */
+	uint8_t pad[48];
+	struct journal_entry entry[JOURNAL_ENTRIES];
+};
+_Static_assert(sizeof(struct journal) <= ARENA_PAGE, "a journal fits its page");
+_Static_assert(sizeof(struct journal) == 96 + 16 * JOURNAL_ENTRIES, "layout");
+
+struct tx {
+	struct arena *arena;
+	struct journal *journal;
+	unsigned n_locks;
+	bool open;
+	struct arena_lock *locks[TX_LOCKS];
+	uint64_t holder;
+	uint64_t epoch; /* of the process when the journal was claimed: a fork makes it stale */
+};
+
+/*
+ * Starts a transaction of the calling thread. At most one is open per thread.
+ * Returns 0, or -ENOMEM if the file system can't hold one more journal, -ENOSPC if ARENA_JOURNALS
+ * threads are alive.
+ */
+int tx_begin(struct arena *arena, struct tx **ret_tx);
+
+/* Takes a lock, in the order ids < process table < object < memory; recovers it if its owner died. */
+void tx_lock(struct tx *tx, struct arena_lock *lock);
+void tx_commit(struct tx *tx);
+void tx_abort(struct tx *tx);
+
+/* Saves old bytes before a store to them. */
+void tx_save(struct tx *tx, void *at, unsigned size);
+
+#define tx_set(tx, field, value)                                                                   \
+	do {                                                                                       \
+		__typeof__(field) *tx_at_ = &(field);                                              \
+		tx_save((tx), tx_at_, sizeof(*tx_at_));                                            \
+		__atomic_store_n(tx_at_, (value), __ATOMIC_RELEASE);                               \
+		arena_crash_point();                                                               \
+	} while (0)
+
+/* In a child after fork: what the parent's thread claimed is not the child's. */
+void journal_forget(void);
+/* Gives this thread's journal back, before the file is unmapped. */
+void journal_release(struct arena *arena);
+/* The journal that this thread has claimed, or NULL. */
+struct journal *journal_mine(struct arena *arena);
+/* What is wrong with the journals, or NULL. The caller holds recovery_lock. */
+const char *journal_check(struct arena *arena);
+
+/* For tests: SIGKILL to oneself when the countdown comes to 0. One step before and after each store. */
+extern unsigned arena_crash_countdown;
+extern unsigned arena_crash_steps;
+void arena_crash_now(void);
+
+static inline void arena_crash_point(void)
+{
+	compiler_barrier();
+	if (unlikely(arena_crash_countdown))
+		arena_crash_now();
+}

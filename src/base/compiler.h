@@ -1,0 +1,22 @@
+/* compiler.h - the few words that the compiler lacks. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+#define ALIGN_UP(x, a) (((x) + (a)-1) & ~((__typeof__(x))(a)-1))
+
+#define VEE_EXPORT __attribute__((visibility("default")))
+
+/* The compiler may not move memory accesses across it; the processor may. */
+#define compiler_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+
+/* Thread-local words that a signal handler may touch: no lazy allocation at first use. */
+#define VEE_TLS _Thread_local __attribute__((tls_model("initial-exec")))

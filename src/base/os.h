@@ -1,0 +1,90 @@
+/*
+ * os.h - every system call that vee makes.
+ *
+ * They go to the kernel directly, not through libc's names, which other preloaded libraries
+ * (fakeroot, sandboxes) wrap and from inside which they may call us. None of them is a
+ * cancellation point, none touches errno. Each returns a negative errno on failure.
+ *
+ * A test can make the Nth call fail: os_fault.
+ */
+#pragma once
+
+#include "base/compiler.h"
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+/* For tests: the call that brings `countdown` from 1 to 0 fails with -error. 0: none fails. */
+struct os_fault {
+	unsigned countdown;
+	int error;
+	unsigned calls; /* counted while `counting` */
+	bool counting;
+};
+extern struct os_fault os_fault;
+
+int os_open(const char *path, int flags, mode_t mode);
+int os_openat(int dir, const char *path, int flags, mode_t mode);
+int os_close(int fd);
+ssize_t os_read(int fd, void *buf, size_t size);
+ssize_t os_write(int fd, const void *buf, size_t size);
+ssize_t os_pread(int fd, void *buf, size_t size, off_t offset);
+off_t os_lseek(int fd, off_t offset, int whence);
+int os_fstat(int fd, struct stat *ret_stat);
+int os_stat(const char *path, struct stat *ret_stat);
+int os_lstat(const char *path, struct stat *ret_stat);
+int os_statfs(const char *path, struct statfs *ret_statfs);
+int os_ftruncate(int fd, off_t size);
+int os_fallocate(int fd, off_t offset, off_t size);
+int os_punch_hole(int fd, off_t offset, off_t size);
+/* A close-on-exec copy, numbered at_least or higher. */
+int os_dupfd(int fd, int at_least);
+int os_flock(int fd, int operation);
+int os_mkdir(const char *path, mode_t mode);
+int os_rmdir(const char *path);
+int os_unlink(const char *path);
+int os_rename(const char *from, const char *to);
+int os_link(const char *from, const char *to);
+int os_chmod(const char *path, mode_t mode);
+int os_fchmod(int fd, mode_t mode);
+int os_chown(const char *path, uid_t uid, gid_t gid);
+ssize_t os_getdents(int fd, void *buf, size_t size);
+ssize_t os_readlink(const char *path, char *buf, size_t size);
+int os_memfd_create(const char *name, unsigned flags);
+
+/* The mapping's address, or a negative errno (never within the last page of the address space). */
+intptr_t os_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset);
+int os_munmap(void *addr, size_t size);
+int os_munlock(void *addr, size_t size);
+int os_mprotect(void *addr, size_t size, int prot);
+int os_madvise(void *addr, size_t size, int advice);
+int os_mincore(void *addr, size_t size, unsigned char *vec);
+intptr_t os_mremap(void *addr, size_t old_size, size_t size, int flags, void *to);
+
+pid_t os_getpid(void);
+pid_t os_gettid(void);
+uid_t os_geteuid(void);
+gid_t os_getegid(void);
+int os_getgroups(int size, gid_t *list);
+/* The effective capability set of the calling thread, as a bit mask. 0 if it can't be read. */
+uint64_t os_capabilities(void);
+int os_kill(pid_t pid, int sig);
+int os_memlock_limit(uint64_t *ret_bytes);
+int os_total_swap(uint64_t *ret_bytes);
+int os_clock(clockid_t clock, struct timespec *ret_time);
+int os_tgsigqueueinfo(int sig, siginfo_t *info);
+int os_sigprocmask_raw(int how, const uint64_t *set);
+int os_nanosleep_ns(uint64_t ns);
+
+/*
+ * Copies from / to memory that may not be there: -EFAULT instead of a signal. Where the sandbox
+ * forbids process_vm_readv, it is an ordinary copy.
+ */
+int os_copy_from(void *to, const void *from, size_t size);
+int os_copy_to(void *to, const void *from, size_t size);
+
+/* Reads a small file whole; returns its length, NUL-terminated in buf. */
+ssize_t os_read_file(const char *path, char *buf, size_t size);

@@ -1,0 +1,83 @@
+/*
+ * cli.h - what the commands of `vee` share.
+ *
+ * What a caller sees: main.c picks a cmd_NAME() and exits with what it returns. Nothing but `ns create` makes a
+ * namespace: a command on one that is not there says so, or has nothing to show.
+ * Values go to stdout, everything else to stderr as "vee CMD: what".
+ */
+#pragma once
+
+#include "ipc/namespace.h"
+#include <jansson.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+enum cli_exit {
+	CLI_OK = 0,
+	CLI_FAILED = 1, /* it went wrong, or what was checked is wrong */
+	CLI_USAGE = 2,
+};
+
+int cmd_run(int argc, char **argv);
+int cmd_ls(int argc, char **argv);
+int cmd_rm(int argc, char **argv);
+int cmd_ns(int argc, char **argv);
+int cmd_limits(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_gc(int argc, char **argv);
+
+/* main.c: "vee rm", for messages; argv[0] too, so that getopt says the same. */
+extern const char *cli_name;
+void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same and where to find help. Returns CLI_USAGE. */
+int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* After getopt has said what is wrong. Returns CLI_USAGE. */
+int cli_bad_option(void);
+/* A whole unsigned number, decimal, 0x… or 0…, at most `max`. false for anything else. */
+bool cli_number(const char *text, uint64_t max, uint64_t *ret_number);
+
+/* table.c: columns as wide as they need, "" for an empty cell; the last is not padded. */
+#define TABLE_COLUMNS 12
+
+struct table {
+	unsigned n_columns, n_rows;
+	uint32_t right; /* bit i: column i is aligned to the right */
+	char *(*rows)[TABLE_COLUMNS];
+};
+
+void table_init(struct table *table, unsigned n_columns, uint32_t right, const char *const *heads);
+/* A row of empty cells; then each cell by table_cell(). */
+void table_row(struct table *table);
+void table_cell(struct table *table, unsigned column, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Prints and frees it. */
+void table_print(struct table *table);
+/* Prints it, indented, and lets go of it. */
+void json_print(json_t *json);
+
+/* The command of a process, printable ASCII; "" if there is none. */
+const char *pid_command(int pid, char *buf, size_t size);
+
+/* folder.c: the folders of namespaces. */
+
+/* name, or what stands for none: $VEE_NS, "default". */
+const char *folder_name(const char *name);
+/*
+ * Opens the namespace, which must be there. Returns 0; -ENOENT, and has said nothing; another negative errno,
+ * and has said why.
+ */
+int folder_open(const char *name, struct ipc_namespace *ns);
+/* The same, but -ENOENT too is said. */
+int folder_open_existing(const char *name, struct ipc_namespace *ns);
+/* Says why a namespace_*() call failed. */
+void folder_error(const char *name, int error);
+/* Processes that are in it and alive. */
+unsigned folder_processes(struct ipc_namespace *ns);
+/* Processes that map its file, found without reading that: for a file that can't be opened. */
+unsigned folder_mapped(const char *dir);
+uint64_t folder_size_bytes(const char *dir);
+/* Removes what vee makes in it, then the folder. -ENOENT, -ENOTDIR; -ENOTEMPTY: it holds something else. */
+int folder_remove(const char *dir);
+/* The names of all namespaces, sorted. Returns their number or a negative errno. */
+int folder_names(char ***ret_names);
+void folder_names_free(char **names, int n_names);

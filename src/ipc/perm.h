@@ -1,0 +1,44 @@
+/*
+ * perm.h - kern_ipc_perm, the first member of every object, and who may do what with it.
+ *
+ * The caller's ids are cached in the process; the set*id family makes the cache stale
+ * (cred_stale). A refusal is never given on the word of the cache alone.
+ */
+#pragma once
+
+#include "base/compiler.h"
+#include <stdbool.h>
+#include <sys/ipc.h>
+
+/* record: guarded by the lock of the object's ipc_ids */
+struct kern_ipc_perm {
+	int32_t id;
+	int32_t key;
+	uint32_t uid, gid;   /* owner */
+	uint32_t cuid, cgid; /* creator */
+	uint32_t mode;	     /* access bits, and the mechanism's own flags above them */
+	uint32_t seq;
+	uint32_t deleted; /* no longer an object to anybody */
+	uint32_t pad;
+};
+_Static_assert(sizeof(struct kern_ipc_perm) == 40, "layout");
+
+enum {
+	VEE_CAP_IPC_LOCK = 14,
+	VEE_CAP_IPC_OWNER = 15,
+	VEE_CAP_SYS_ADMIN = 21,
+	VEE_CAP_SYS_RESOURCE = 24,
+};
+
+/* May the caller have the access that the low nine bits of flag ask for? 0 or -EACCES. */
+int ipcperms(const struct kern_ipc_perm *perm, int flag);
+/* May the caller change or remove the object? 0 or -EPERM. */
+int ipc_owner(const struct kern_ipc_perm *perm);
+bool cred_capable(int cap);
+void cred_stale(void);
+uint32_t cred_euid(void);
+uint32_t cred_egid(void);
+
+/* IPC_SET's part of it: owner and mode. -EINVAL for an id that is none. The caller tx_save()s before. */
+int ipc_update_perm(const struct ipc_perm *in, struct kern_ipc_perm *out);
+void kernel_to_ipc_perm(const struct kern_ipc_perm *in, struct ipc_perm *out);

@@ -1,0 +1,415 @@
+/* proc.c - the process table; see proc.h. */
+#include "ipc/namespace.h"
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+proc_exit_fn *proc_exit_hooks[3];
+
+struct proc *proc_at(struct ipc_namespace *ns, uint32_t slot)
+{
+	return (struct proc *)(ns->arena.base + ARENA_PROCS_AT + (size_t)slot * ARENA_PROC_SIZE);
+}
+
+uint32_t proc_slot(struct ipc_namespace *ns, const struct proc *proc)
+{
+	return ((const char *)proc - ns->arena.base - ARENA_PROCS_AT) / ARENA_PROC_SIZE;
+}
+
+static uint32_t slots_ready(struct ipc_namespace *ns)
+{
+	return __atomic_load_n(&ns->arena.header->procs_ready, __ATOMIC_ACQUIRE);
+}
+
+uint32_t proc_doorbell(const struct proc *proc)
+{
+#ifdef __GLIBC__
+	const int *word = &proc->doorbell.__data.__lock;
+#else
+	const int *word = (const int *)&proc->doorbell + 1; /* musl: type, lock, … */
+#endif
+	uint32_t owner = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+
+	return owner & 0x40000000u ? 0 : owner & 0x3fffffffu;
+}
+
+struct life {
+	char state;
+	int threads;
+	uint64_t start;
+};
+
+/* /proc/PID/stat, of which the command's name may hold anything. pid 0: this process. */
+static int read_life(int pid, struct life *ret_life)
+{
+	char path[40], text[1024];
+	const char *at;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), pid ? "/proc/%d/stat" : "/proc/self/stat", pid);
+	n = os_read_file(path, text, sizeof(text));
+	if (n < 0)
+		return n;
+	at = strrchr(text, ')');
+	if (!at || at[1] != ' ')
+		return -ESRCH;
+	at += 2;
+	ret_life->state = *at;
+	for (int field = 3; field < 22; field++) {
+		at = strchr(at, ' ');
+		if (!at)
+			return -ESRCH;
+		at++;
+		if (field + 1 == 20)
+			ret_life->threads = atoi(at);
+	}
+	ret_life->start = strtoull(at, NULL, 10);
+	return 0;
+}
+
+/* Does the text, lines of /proc/PID/maps, name the inode in its fifth field? */
+static bool maps_line_has(const char *line, uint64_t inode)
+{
+	for (int field = 1; field < 5; field++) {
+		line = strchr(line, ' ');
+		if (!line)
+			return false;
+		line++;
+	}
+	return strtoull(line, NULL, 10) == inode;
+}
+
+/* true too if it can't be read */
+static bool maps_file(int pid, uint64_t inode)
+{
+	char path[40], text[8192];
+	size_t have = 0;
+	bool found = false;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	fd = os_open(path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return fd != -ENOENT && fd != -ESRCH;
+	for (;;) {
+		ssize_t n = os_read(fd, text + have, sizeof(text) - 1 - have);
+		char *line = text, *end;
+
+		if (n <= 0) {
+			found |= n < 0 && n != -ESRCH;
+			break;
+		}
+		have += n;
+		text[have] = '\0';
+		while (!found && (end = strchr(line, '\n'))) {
+			*end = '\0';
+			found = maps_line_has(line, inode);
+			line = end + 1;
+		}
+		have -= line - text;
+		memmove(text, line, have);
+		if (found || have == sizeof(text) - 1)
+			break;
+	}
+	os_close(fd);
+	return found;
+}
+
+static uint64_t my_pid_ns(void)
+{
+	static uint64_t ino;
+	struct stat st;
+
+	if (!ino && os_stat("/proc/self/ns/pid", &st) == 0)
+		__atomic_store_n(&ino, st.st_ino, __ATOMIC_RELAXED);
+	return ino;
+}
+
+static bool pid_is_dead(int pid, uint64_t start)
+{
+	struct life life;
+	int ret = read_life(pid, &life);
+
+	if (ret < 0)
+		return ret == -ENOENT || ret == -ESRCH;
+	if (start && life.start != start)
+		return true;
+	return (life.state == 'Z' || life.state == 'X') && life.threads <= 1;
+}
+
+static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, int pid)
+{
+	const struct proc *parent;
+
+	if (pid)
+		return pid_is_dead(pid, 0);
+	/* Before the parent knows its child's pid. If it died, the child, if any, enters anew. */
+	parent = proc_at(ns, proc->parent);
+	return parent->state != PROC_LIVE ||
+	       (!proc_doorbell(parent) && pid_is_dead(parent->pid, parent->start));
+}
+
+bool proc_is_dead(struct ipc_namespace *ns, struct proc *proc)
+{
+	uint32_t state = __atomic_load_n(&proc->state, __ATOMIC_ACQUIRE);
+	int pid = __atomic_load_n(&proc->pid, __ATOMIC_ACQUIRE);
+
+	if (state == PROC_LIVE && proc_doorbell(proc))
+		return false;
+	if (state == PROC_FREE || proc == ns->proc)
+		return false;
+	if (state == PROC_DYING)
+		return true;
+	if (proc->pid_ns != my_pid_ns())
+		return false;
+	if (state == PROC_EMBRYO)
+		return embryo_is_dead(ns, proc, pid);
+	return pid_is_dead(pid, proc->start) || !maps_file(pid, ns->arena.file_ino);
+}
+
+/* From `state` on to DYING; false if another got there first, or the slot has a new owner. */
+static bool mark_dying(struct ipc_namespace *ns, struct proc *proc, uint32_t generation)
+{
+	struct tx *tx;
+	bool mine;
+
+	if (tx_begin(&ns->arena, &tx) < 0)
+		return false;
+	tx_lock(tx, &ns->record->proc_lock);
+	mine = proc->generation == generation && proc->state != PROC_FREE;
+	if (mine)
+		tx_set(tx, proc->state, PROC_DYING);
+	tx_commit(tx);
+	return mine;
+}
+
+static void set_free(struct ipc_namespace *ns, struct proc *proc, uint32_t generation)
+{
+	struct tx *tx;
+
+	if (tx_begin(&ns->arena, &tx) < 0)
+		return;
+	tx_lock(tx, &ns->record->proc_lock);
+	if (proc->generation == generation && proc->state == PROC_DYING) {
+		tx_set(tx, proc->generation, generation + 1);
+		tx_set(tx, proc->pid, 0);
+		tx_set(tx, proc->state, PROC_FREE);
+	}
+	tx_commit(tx);
+}
+
+/*
+ * Several may remove the same process at once: each hook takes what it finds until nothing is left,
+ * so when any of them is through, all is gone.
+ */
+static bool remove_proc(struct ipc_namespace *ns, struct proc *proc, uint32_t generation)
+{
+	if (!mark_dying(ns, proc, generation))
+		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(proc_exit_hooks); i++)
+		if (proc_exit_hooks[i])
+			proc_exit_hooks[i](ns, proc);
+	set_free(ns, proc, generation);
+	return true;
+}
+
+unsigned proc_sweep(struct ipc_namespace *ns)
+{
+	uint32_t ready = slots_ready(ns);
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < ready; i++) {
+		struct proc *proc = proc_at(ns, i);
+		uint32_t generation = __atomic_load_n(&proc->generation, __ATOMIC_ACQUIRE);
+
+		if (proc->state == PROC_LIVE && likely(proc_doorbell(proc)))
+			continue;
+		if (proc->state != PROC_FREE && proc_is_dead(ns, proc))
+			n += remove_proc(ns, proc, generation);
+	}
+	return n;
+}
+
+static int slot_new(struct ipc_namespace *ns, struct tx *tx, struct proc **ret_proc)
+{
+	struct arena_header *header = ns->arena.header;
+	struct proc *proc = proc_at(ns, header->procs_ready);
+	struct arena_lock pattern;
+	int ret;
+
+	if (header->procs_ready == ARENA_PROCS)
+		return -ENOSPC;
+	ret = arena_commit(&ns->arena, (char *)proc - ns->arena.base, sizeof(*proc));
+	if (ret < 0)
+		return ret;
+	memset(proc, 0, sizeof(*proc));
+	arena_lock_init(&pattern);
+	memcpy(&proc->doorbell, &pattern.mutex, sizeof(proc->doorbell));
+	tx_set(tx, header->procs_ready, header->procs_ready + 1);
+	*ret_proc = proc;
+	return 0;
+}
+
+/* A slot whose doorbell nobody holds any more. The caller holds proc_lock. */
+static int slot_find(struct ipc_namespace *ns, struct tx *tx, struct proc **ret_proc)
+{
+	for (uint32_t i = 0; i < ns->arena.header->procs_ready; i++) {
+		struct proc *proc = proc_at(ns, i);
+
+		if (proc->state == PROC_FREE && !proc_doorbell(proc)) {
+			*ret_proc = proc;
+			return 0;
+		}
+	}
+	return slot_new(ns, tx, ret_proc);
+}
+
+/* The doorbell is the calling thread's from now on, unless another thread of the process has it. */
+static void ring_for_me(struct proc *proc)
+{
+	if (pthread_mutex_trylock(&proc->doorbell) == EOWNERDEAD)
+		pthread_mutex_consistent(&proc->doorbell);
+}
+
+/* What this very process left in the table before it exec'ed. */
+static void remove_former_self(struct ipc_namespace *ns, const struct proc *me)
+{
+	for (uint32_t i = 0; i < slots_ready(ns); i++) {
+		struct proc *proc = proc_at(ns, i);
+
+		if (proc != me && proc->state == PROC_LIVE && proc->pid == me->pid &&
+		    proc->start == me->start && proc->pid_ns == me->pid_ns)
+			remove_proc(ns, proc, proc->generation);
+	}
+}
+
+static int enter_new(struct ipc_namespace *ns)
+{
+	struct life life = {0};
+	struct proc *proc;
+	struct tx *tx;
+	int ret;
+
+	read_life(0, &life);
+	ret = tx_begin(&ns->arena, &tx);
+	if (ret < 0)
+		return ret;
+	tx_lock(tx, &ns->record->proc_lock);
+	ret = slot_find(ns, tx, &proc);
+	if (ret < 0) {
+		tx_abort(tx);
+		return ret;
+	}
+	tx_set(tx, proc->pid, os_getpid());
+	tx_set(tx, proc->start, life.start);
+	tx_set(tx, proc->pid_ns, my_pid_ns());
+	tx_set(tx, proc->state, PROC_LIVE);
+	ring_for_me(proc);
+	tx_commit(tx);
+	ns->proc_generation = proc->generation;
+	ns->proc = proc;
+	remove_former_self(ns, proc);
+	proc_sweep(ns);
+	return 0;
+}
+
+struct proc *proc_mine(struct ipc_namespace *ns)
+{
+	return ns->proc && ns->proc->generation == ns->proc_generation ? ns->proc : NULL;
+}
+
+int proc_enter(struct ipc_namespace *ns, struct proc **ret_proc)
+{
+	int ret = 0;
+
+	critical_enter();
+	if (likely(proc_mine(ns))) {
+		/* The thread that held the doorbell may have ended. */
+		if (unlikely(!proc_doorbell(ns->proc)))
+			ring_for_me(ns->proc);
+	} else {
+		ret = enter_new(ns);
+	}
+	critical_leave();
+	if (ret == 0)
+		*ret_proc = ns->proc;
+	return ret;
+}
+
+void proc_leave(struct ipc_namespace *ns)
+{
+	struct proc *proc = proc_mine(ns);
+
+	if (!proc)
+		return;
+	critical_enter();
+	ns->proc = NULL;
+	remove_proc(ns, proc, proc->generation);
+	critical_leave();
+}
+
+struct proc *proc_fork_prepare(struct ipc_namespace *ns, uint32_t *ret_generation)
+{
+	struct proc *me = proc_mine(ns), *proc;
+	struct tx *tx;
+	int ret;
+
+	if (!me || tx_begin(&ns->arena, &tx) < 0)
+		return NULL;
+	tx_lock(tx, &ns->record->proc_lock);
+	ret = slot_find(ns, tx, &proc);
+	if (ret < 0) {
+		tx_abort(tx);
+		return NULL;
+	}
+	tx_set(tx, proc->pid, 0);
+	tx_set(tx, proc->start, 0);
+	tx_set(tx, proc->pid_ns, my_pid_ns());
+	tx_set(tx, proc->parent, proc_slot(ns, me));
+	tx_set(tx, proc->state, PROC_EMBRYO);
+	*ret_generation = proc->generation;
+	tx_commit(tx);
+	return proc;
+}
+
+void proc_fork_parent(struct ipc_namespace *ns, struct proc *embryo, uint32_t generation, int pid)
+{
+	struct tx *tx;
+
+	if (pid < 0) {
+		remove_proc(ns, embryo, generation);
+		return;
+	}
+	if (tx_begin(&ns->arena, &tx) < 0)
+		return;
+	tx_lock(tx, &ns->record->proc_lock);
+	if (embryo->generation == generation && embryo->state == PROC_EMBRYO)
+		tx_set(tx, embryo->pid, pid);
+	tx_commit(tx);
+}
+
+bool proc_fork_child(struct ipc_namespace *ns, struct proc *embryo, uint32_t generation)
+{
+	struct life life = {0};
+	struct tx *tx;
+	bool mine;
+
+	if (!embryo || read_life(0, &life) < 0 || tx_begin(&ns->arena, &tx) < 0)
+		return false;
+	tx_lock(tx, &ns->record->proc_lock);
+	mine = embryo->state == PROC_EMBRYO && embryo->generation == generation;
+	if (mine) {
+		tx_set(tx, embryo->pid, os_getpid());
+		tx_set(tx, embryo->start, life.start);
+		ring_for_me(embryo);
+		tx_set(tx, embryo->state, PROC_LIVE);
+		ns->proc = embryo;
+		ns->proc_generation = generation;
+	}
+	tx_commit(tx);
+	return mine;
+}

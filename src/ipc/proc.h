@@ -1,0 +1,81 @@
+/*
+ * proc.h - the process table: who uses the namespace, and who is dead.
+ *
+ * What a caller sees: proc_enter() makes sure that the process is in the table; proc_sweep() removes the
+ * dead and passes each to the mechanisms' `exit` hooks, after which no trace is left. After waitpid() has
+ * returned for a process, a sweep finds it dead.
+ *
+ * How it works. Three signs:
+ *   doorbell  a robust mutex in the slot that a thread of the process holds. Held: alive, with no system call.
+ *             Not held, or its owner died: the thread ended, the process exec'ed, or it is dead.
+ *   /proc/PID/stat    no such process, a zombie, or one of another start time: dead.
+ *   /proc/PID/maps    it does not map the namespace file: it exec'ed; what the slot stood for is gone.
+ * What can't be decided counts as alive.
+ *
+ * fork: the parent makes a slot for the child beforehand (an embryo, with the attachments of
+ * the parent), so that they count from the moment when fork() returns to anybody. The child makes it its own;
+ * the parent notes the child's pid, so that a child that dies before its first instruction is found dead.
+ *
+ * Guard: ipc_namespace.proc_lock for state, pid, start and list links; the mechanisms' own lists by
+ * their own locks (proc->shm_clist by the lock of the shm ids).
+ */
+#pragma once
+
+#include "arena/slab.h"
+
+enum proc_state {
+	PROC_FREE = 0,
+	PROC_EMBRYO, /* made by a parent that is about to fork, or just did */
+	PROC_LIVE,
+	PROC_DYING, /* its traces are being removed */
+};
+
+/* record: one per process, in the slots of layout.h */
+struct proc {
+	pthread_mutex_t doorbell; /* taken by the process; tried by others */
+	uint32_t state;
+	int32_t pid;	  /* in its own pid namespace; embryo: 0 until the parent knows */
+	uint64_t start;	  /* its start time, clock ticks since boot; embryo: 0 */
+	uint64_t pid_ns;  /* inode of its pid namespace */
+	uint32_t parent;  /* embryo: slot of the parent */
+	uint32_t generation;
+	ref_t shm_clist;  /* its attachments: struct shm_file_data; lock of the shm ids */
+	ref_t sem_undo;	  /* lock of the sem ids */
+	uint32_t removing; /* a segment of which it unlinks the file: see shm.h */
+	uint8_t pad[44];
+};
+_Static_assert(sizeof(pthread_mutex_t) == 40, "layout");
+_Static_assert(sizeof(struct proc) == ARENA_PROC_SIZE, "layout");
+
+struct ipc_namespace;
+
+/* What a mechanism does when a process is gone, or has left: drops what it held. */
+typedef void proc_exit_fn(struct ipc_namespace *ns, struct proc *proc);
+extern proc_exit_fn *proc_exit_hooks[3];
+
+/*
+ * Who owns a robust mutex, without touching it: the kernel thread id, or 0 if it is free or its owner
+ * died. A try-lock instead would make the next one who looks believe that the owner is alive.
+ */
+uint32_t proc_doorbell(const struct proc *proc);
+
+/* The slot of this process, which it enters at first. -ENOMEM, -ENOSPC. */
+int proc_enter(struct ipc_namespace *ns, struct proc **ret_proc);
+/* This process's slot if it has one. */
+struct proc *proc_mine(struct ipc_namespace *ns);
+/* A normal exit: drops all that the process holds. */
+void proc_leave(struct ipc_namespace *ns);
+/* Removes the dead. Returns how many. */
+unsigned proc_sweep(struct ipc_namespace *ns);
+/* Is this process gone, or has it exec'ed? The caller holds no lock. */
+bool proc_is_dead(struct ipc_namespace *ns, struct proc *proc);
+
+struct proc *proc_at(struct ipc_namespace *ns, uint32_t slot);
+uint32_t proc_slot(struct ipc_namespace *ns, const struct proc *proc);
+
+/* Around fork, in this order; see above. */
+struct proc *proc_fork_prepare(struct ipc_namespace *ns, uint32_t *ret_generation);
+/* pid < 0: there was no fork. */
+void proc_fork_parent(struct ipc_namespace *ns, struct proc *embryo, uint32_t generation, int pid);
+/* true: the embryo is this process's slot now. false: it has none yet. */
+bool proc_fork_child(struct ipc_namespace *ns, struct proc *embryo, uint32_t generation);

@@ -1,0 +1,133 @@
+/* calls.c - the System V names, and syscall(2) with their numbers. */
+#include "preload/calls.h"
+#include "preload/real.h"
+#include "base/os.h"
+#include "shm/shm.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+long calls_return(long ret)
+{
+	if (likely(ret >= 0 || ret < -4095))
+		return ret;
+	errno = -ret;
+	return -1;
+}
+
+static void say_why(void)
+{
+	static bool said;
+	char line[600] = "vee: ";
+
+	if (__atomic_exchange_n(&said, true, __ATOMIC_RELAXED) || !arena_error[0])
+		return;
+	strcat(strcat(line, arena_error), "\n");
+	os_write(STDERR_FILENO, line, strlen(line));
+}
+
+int calls_open(struct ipc_namespace **ret_ns)
+{
+	int ret = namespace_get(ret_ns);
+
+	if (likely(ret == 0))
+		return 0;
+	say_why();
+	errno = -ret;
+	return -1;
+}
+
+VEE_EXPORT int shmget(key_t key, size_t size, int flag)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(shm_get(ns, key, size, flag));
+}
+
+VEE_EXPORT void *shmat(int id, const void *address, int flag)
+{
+	struct ipc_namespace *ns;
+	void *at;
+
+	if (calls_open(&ns) < 0 || calls_return(shm_at(ns, id, address, flag, &at)) < 0)
+		return (void *)-1;
+	return at;
+}
+
+VEE_EXPORT int shmdt(const void *address)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(shm_dt(ns, address));
+}
+
+VEE_EXPORT int shmctl(int id, int command, struct shmid_ds *buf)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(shm_ctl(ns, id, command, buf));
+}
+
+/* The numbers that change who the process is. */
+static bool changes_ids(long number)
+{
+	switch (number) {
+	case SYS_setuid:
+	case SYS_setgid:
+	case SYS_setreuid:
+	case SYS_setregid:
+	case SYS_setresuid:
+	case SYS_setresgid:
+	case SYS_setgroups:
+	case SYS_setfsuid:
+	case SYS_setfsgid:
+	case SYS_capset:
+		return true;
+	default:
+		return false;
+	}
+}
+
+VEE_EXPORT long syscall(long number, ...)
+{
+	long a[6], ret;
+	va_list args;
+
+	va_start(args, number);
+	for (unsigned i = 0; i < 6; i++)
+		a[i] = va_arg(args, long);
+	va_end(args);
+	switch (number) {
+	case SYS_shmget:
+		return shmget(a[0], a[1], a[2]);
+	case SYS_shmat:
+		return (long)shmat(a[0], (const void *)a[1], a[2]);
+	case SYS_shmdt:
+		return shmdt((const void *)a[0]);
+	case SYS_shmctl:
+		return shmctl(a[0], a[1], (struct shmid_ds *)a[2]);
+	case SYS_munmap:
+		return munmap((void *)a[0], a[1]);
+	case SYS_exit_group:
+		process_leaves();
+		break;
+	default:
+		break;
+	}
+	if (unlikely(changes_ids(number)))
+		namespace_admit();
+	ret = REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (unlikely(changes_ids(number)))
+		cred_stale();
+	return ret;
+}
