@@ -56,7 +56,7 @@ uint32_t cred_egid(void)
 	return atomic_load_explicit(&cred.egid, memory_order_relaxed);
 }
 
-static bool in_group_p(uint32_t gid)
+bool cred_in_group(uint32_t gid)
 {
 	gid_t many[65536 / 16];
 	int n;
@@ -89,7 +89,7 @@ static bool granted(const struct kern_ipc_perm *perm, int flag)
 
 	if (euid == perm->cuid || euid == perm->uid)
 		mode >>= 6;
-	else if (in_group_p(perm->cgid) || in_group_p(perm->gid))
+	else if (cred_in_group(perm->cgid) || cred_in_group(perm->gid))
 		mode >>= 3;
 	return (wanted & ~mode) == 0;
 }

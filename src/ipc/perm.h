@@ -35,6 +35,7 @@ int ipcperms(const struct kern_ipc_perm *perm, int flag);
 /* May the caller change or remove the object? 0 or -EPERM. */
 int ipc_owner(const struct kern_ipc_perm *perm);
 bool cred_capable(int cap);
+bool cred_in_group(uint32_t gid);
 void cred_stale(void);
 uint32_t cred_euid(void);
 uint32_t cred_egid(void);

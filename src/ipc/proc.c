@@ -129,7 +129,8 @@ static uint64_t my_pid_ns(void)
 	return ino;
 }
 
-static bool pid_is_dead(int pid, uint64_t start)
+/* *ret_main_exited: it lives, but its first thread does not, and /proc/PID/maps shows nothing. */
+static bool pid_is_dead(int pid, uint64_t start, bool *ret_main_exited)
 {
 	struct life life;
 	int ret = read_life(pid, &life);
@@ -138,25 +139,28 @@ static bool pid_is_dead(int pid, uint64_t start)
 		return ret == -ENOENT || ret == -ESRCH;
 	if (start && life.start != start)
 		return true;
+	*ret_main_exited = life.state == 'Z';
 	return (life.state == 'Z' || life.state == 'X') && life.threads <= 1;
 }
 
 static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, int pid)
 {
 	const struct proc *parent;
+	bool exited;
 
 	if (pid)
-		return pid_is_dead(pid, 0);
+		return pid_is_dead(pid, 0, &exited);
 	/* Before the parent knows its child's pid. If it died, the child, if any, enters anew. */
 	parent = proc_at(ns, proc->parent);
 	return parent->state != PROC_LIVE ||
-	       (!proc_doorbell(parent) && pid_is_dead(parent->pid, parent->start));
+	       (!proc_doorbell(parent) && pid_is_dead(parent->pid, parent->start, &exited));
 }
 
 bool proc_is_dead(struct ipc_namespace *ns, struct proc *proc)
 {
 	uint32_t state = __atomic_load_n(&proc->state, __ATOMIC_ACQUIRE);
 	int pid = __atomic_load_n(&proc->pid, __ATOMIC_ACQUIRE);
+	bool exited = false;
 
 	if (state == PROC_LIVE && proc_doorbell(proc))
 		return false;
@@ -168,7 +172,8 @@ bool proc_is_dead(struct ipc_namespace *ns, struct proc *proc)
 		return false;
 	if (state == PROC_EMBRYO)
 		return embryo_is_dead(ns, proc, pid);
-	return pid_is_dead(pid, proc->start) || !maps_file(pid, ns->arena.file_ino);
+	return pid_is_dead(pid, proc->start, &exited) ||
+	       (!exited && !maps_file(pid, ns->arena.file_ino));
 }
 
 /* From `state` on to DYING; false if another got there first, or the slot has a new owner. */

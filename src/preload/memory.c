@@ -1,9 +1,10 @@
-/* memory.c - munmap and mmap over an attached segment: the attach, or a piece of it, is gone. */
+/* memory.c - munmap, mmap, mprotect, mremap of an attached segment, or of a piece of it. */
 #include "preload/calls.h"
 #include "base/os.h"
 #include "shm/shm.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <sys/mman.h>
 
 VEE_EXPORT int munmap(void *address, size_t size)
@@ -30,3 +31,34 @@ VEE_EXPORT void *mmap(void *address, size_t size, int prot, int flags, int fd, o
 
 VEE_EXPORT void *mmap64(void *address, size_t size, int prot, int flags, int fd, off_t offset)
 	__attribute__((alias("mmap")));
+
+VEE_EXPORT int mprotect(void *address, size_t size, int prot)
+{
+	int ret = os_mprotect(address, size, prot);
+
+	if (ret == 0 && unlikely(shm_touches(address, size)))
+		shm_protected(namespace_opened(), address, size, prot);
+	return calls_return(ret);
+}
+
+VEE_EXPORT void *mremap(void *old, size_t old_size, size_t size, int flags, ...)
+{
+	void *to = NULL;
+	intptr_t at;
+
+	if (flags & MREMAP_FIXED) {
+		va_list args;
+
+		va_start(args, flags);
+		to = va_arg(args, void *);
+		va_end(args);
+	}
+	at = os_mremap(old, old_size, size, flags, to);
+	if (at < 0 && at > -4096) {
+		errno = -at;
+		return MAP_FAILED;
+	}
+	if (unlikely(shm_touches(old, old_size)) && old_size)
+		shm_moved(namespace_opened(), old, old_size, (void *)at, size);
+	return (void *)at;
+}

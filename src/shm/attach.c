@@ -32,6 +32,8 @@ struct attachment {
 	uintptr_t size;
 	uintptr_t offset; /* in the segment */
 	int id;
+	int prot;
+	uint32_t serial; /* of the shmat: its pieces have it in common */
 	ref_t record;
 	ref_t child; /* the child's record, between fork_prepare and fork */
 };
@@ -40,6 +42,7 @@ static struct {
 	pthread_mutex_t lock;
 	struct attachment *table;
 	unsigned n, room;
+	uint32_t serial;
 	struct {
 		int id, last_id, fd;
 		dev_t dev;
@@ -342,7 +345,7 @@ static intptr_t map_file(struct ipc_namespace *ns, struct shmid_kernel *shp, int
 	intptr_t at;
 	int fd;
 
-	if (w->fixed && w->address + size < w->address)
+	if (w->fixed && w->address + shp->shm_segsz < w->address)
 		return -EINVAL;
 	fd = open_file(ns, shp, id, w->readonly, &ours);
 	if (fd < 0)
@@ -428,7 +431,7 @@ static void forget_range(struct ipc_namespace *ns, uintptr_t from, uintptr_t to)
 static int attach_locked(struct ipc_namespace *ns, struct proc *proc, int id,
 			 const struct wanted *w, void **ret_address)
 {
-	struct attachment new = {.id = id};
+	struct attachment new = {.id = id, .prot = w->prot, .serial = ++here.serial};
 	struct shmid_kernel before;
 	struct shm_file_data *data;
 	intptr_t at;
@@ -585,6 +588,83 @@ static void forget_range(struct ipc_namespace *ns, uintptr_t from, uintptr_t to)
 			detach_record(ns, a.record);
 		}
 	}
+}
+
+/* Makes a boundary between two pieces at `at`, if it lies within one. */
+static void cut(struct ipc_namespace *ns, uintptr_t at)
+{
+	unsigned i = find(at);
+	struct attachment a;
+
+	if (i == here.n || here.table[i].address >= at)
+		return;
+	a = here.table[i];
+	set_piece(ns, i, a.address, at);
+	add_piece(ns, &a, at);
+}
+
+/* Neighbours that are alike are one mapping to the kernel. */
+static void join(struct ipc_namespace *ns, unsigned i)
+{
+	struct attachment *a = &here.table[i], b;
+
+	if (i + 1 >= here.n)
+		return;
+	b = a[1];
+	if (a->serial != b.serial || a->prot != b.prot || a->address + a->size != b.address ||
+	    a->offset + a->size != b.offset)
+		return;
+	take_out(i + 1);
+	set_piece(ns, i, a->address, b.address + b.size);
+	detach_record(ns, b.record);
+}
+
+void shm_protected(struct ipc_namespace *ns, const void *address, size_t size, int prot)
+{
+	uintptr_t from = (uintptr_t)address;
+	uintptr_t to = from + ALIGN_UP(size, (uintptr_t)getpagesize());
+	unsigned first;
+
+	enter_table();
+	first = find(from);
+	for (unsigned i = first; i < here.n && here.table[i].address < to; i++) {
+		if (here.table[i].prot == prot)
+			continue;
+		cut(ns, from);
+		cut(ns, to);
+		i = find(here.table[i].address < from ? from : here.table[i].address);
+		here.table[i].prot = prot;
+	}
+	for (unsigned i = find(to) + 1; i-- > (first ? first - 1 : 0);)
+		join(ns, i);
+	leave_table();
+}
+
+void shm_moved(struct ipc_namespace *ns, const void *old, size_t old_size, const void *new,
+	       size_t size)
+{
+	uintptr_t from = (uintptr_t)old, to = from + ALIGN_UP(old_size, (uintptr_t)getpagesize());
+
+	enter_table();
+	if (size < old_size)
+		forget_range(ns, from + ALIGN_UP(size, (uintptr_t)getpagesize()), to);
+	if (new != old && size)
+		forget_range(ns, (uintptr_t)new, (uintptr_t)new + size);
+	for (unsigned i; (i = find(from)) < here.n && here.table[i].address < to && new != old;) {
+		struct attachment a;
+
+		cut(ns, from);
+		cut(ns, to);
+		i = find(from);
+		a = here.table[i];
+		take_out(i);
+		a.address += (uintptr_t)new - from;
+		if (a.record && proc_mine(ns))
+			__atomic_store_n(&data_at(ns, a.record)->address, a.address,
+					 __ATOMIC_RELAXED);
+		insert(a);
+	}
+	leave_table();
 }
 
 void shm_unmapped(struct ipc_namespace *ns, const void *address, size_t size)

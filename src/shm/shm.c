@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -113,6 +114,15 @@ static int reserve(struct ipc_namespace *ns, uint64_t pages)
 	return 0;
 }
 
+static bool huge_allowed(void)
+{
+	char text[32];
+
+	return cred_capable(VEE_CAP_IPC_LOCK) ||
+	       (os_read_file("/proc/sys/vm/hugetlb_shm_group", text, sizeof(text)) > 0 &&
+		cred_in_group(strtoul(text, NULL, 10)));
+}
+
 /*
  * Huge pages belong to hugetlbfs, of which vee has none: such a segment is made of ordinary pages.
  * But where the kernel would refuse, because it has none configured or not enough, so does vee: ask it.
@@ -128,7 +138,7 @@ static int probe_huge(uint64_t size, int flag)
 	if (fd < 0)
 		return fd == -ENODEV || fd == -ENOENT ? -EINVAL : fd;
 	size = ALIGN_UP(size, huge);
-	ret = os_ftruncate(fd, size);
+	ret = huge_allowed() ? os_ftruncate(fd, size) : -EPERM;
 	if (ret == 0) {
 		at = os_mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 		ret = at < 0 && at > -4096 ? at : 0;
@@ -462,9 +472,11 @@ static int lock_allowed(const struct shmid_kernel *shp, int command)
 		return 0;
 	if (euid != shp->shm_perm.uid && euid != shp->shm_perm.cuid)
 		return -EPERM;
-	if (command == SHM_LOCK && os_memlock_limit(&limit) == 0 && limit == 0)
+	if (command == SHM_UNLOCK || os_memlock_limit(&limit) < 0)
+		return 0;
+	if (limit == 0)
 		return -EPERM;
-	return 0;
+	return shm_pages(shp) * ARENA_PAGE > limit ? -ENOMEM : 0;
 }
 
 static int ctl_lock(struct ipc_namespace *ns, int id, int command)

@@ -63,6 +63,12 @@ bool shm_touches(const void *address, size_t size);
 /* The range has been unmapped, or mapped over, by the program: takes its pieces off the books. */
 void shm_unmapped(struct ipc_namespace *ns, const void *address, size_t size);
 
+/* The range has another protection now: the kernel counts pieces that differ as attaches of their own. */
+void shm_protected(struct ipc_namespace *ns, const void *address, size_t size, int prot);
+/* mremap() has moved or shrunk the range. */
+void shm_moved(struct ipc_namespace *ns, const void *old, size_t old_size, const void *new,
+	       size_t size);
+
 /* The text of /proc/sysvipc/shm; malloc-free: into buf, returns the length that it needs. */
 size_t shm_proc_text(struct ipc_namespace *ns, char *buf, size_t size);
 
