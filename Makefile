@@ -55,7 +55,7 @@ SETUP_asan  = CC=gcc $(MESON) setup build-asan -Db_sanitize=address -Db_lundef=f
 SETUP_ubsan = CC=gcc $(MESON) setup build-ubsan -Db_sanitize=undefined -Db_lundef=false
 SETUP_tsan  = CC=clang $(MESON) setup build-tsan -Db_sanitize=thread -Db_lundef=false
 SETUP_clang = CC=clang $(MESON) setup build-clang
-SETUP_musl  = CC=musl-gcc $(MESON) setup build-musl
+SETUP_musl  = CC=musl-gcc $(MESON) setup build-musl -Dprograms=false
 
 asan ubsan tsan clang musl: ## build another way, in build-asan …
 	@case $@ in tsan|clang) tools/install-deps build dev;; musl) tools/install-deps check;; *) tools/install-deps build;; esac

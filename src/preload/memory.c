@@ -29,8 +29,10 @@ VEE_EXPORT void *mmap(void *address, size_t size, int prot, int flags, int fd, o
 	return (void *)at;
 }
 
+#ifdef __GLIBC__
 VEE_EXPORT void *mmap64(void *address, size_t size, int prot, int flags, int fd, off_t offset)
 	__attribute__((alias("mmap")));
+#endif
 
 VEE_EXPORT int mprotect(void *address, size_t size, int prot)
 {
