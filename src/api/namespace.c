@@ -1,6 +1,6 @@
 /* namespace.c - the public vee_* calls; errno exists from here on. */
-#include "shm/shm.h"
 #include "vee/namespace.h"
+#include "shm/shm.h"
 
 #include <errno.h>
 #include <pthread.h>

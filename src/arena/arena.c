@@ -133,7 +133,8 @@ static int map(struct arena *arena, int fd)
 static int check_header(const char *path, const struct arena_header *header)
 {
 	if (header->magic != ARENA_MAGIC || header->state != ARENA_READY) {
-		arena_errorf("%s: not a vee namespace, or damaged; remove it with 'vee ns rm'", path);
+		arena_errorf("%s: not a vee namespace, or damaged; remove it with 'vee ns rm'",
+			     path);
 		return -EUCLEAN;
 	}
 	if (header->version != ARENA_VERSION) {

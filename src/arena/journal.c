@@ -31,7 +31,8 @@ static uint32_t journal_index(struct arena *arena, const struct journal *journal
 /* A lock that returns something else than success or EOWNERDEAD is damaged beyond use. */
 static void lock_or_die(int ret)
 {
-	static const char text[] = "vee: a lock in the namespace file is damaged; see 'vee check'\n";
+	static const char text[] =
+		"vee: a lock in the namespace file is damaged; see 'vee check'\n";
 
 	if (likely(ret == 0))
 		return;
@@ -145,8 +146,8 @@ static int journal_claim(struct arena *arena, struct tx *tx)
 		tx->arena = arena;
 		tx->journal = journal;
 		tx->epoch = arena->epoch;
-		tx->holder = (uint64_t)journal->generation << 32 |
-			     (journal_index(arena, journal) + 1);
+		tx->holder =
+			(uint64_t)journal->generation << 32 | (journal_index(arena, journal) + 1);
 	}
 	recovery_leave(arena);
 	return ret;

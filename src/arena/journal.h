@@ -34,7 +34,7 @@
 #include "base/critical.h"
 
 #define JOURNAL_ENTRIES 250u
-#define TX_LOCKS 4u
+#define TX_LOCKS	4u
 
 /* record: one old value */
 struct journal_entry {
@@ -80,12 +80,12 @@ void tx_abort(struct tx *tx);
 /* Saves old bytes before a store to them. */
 void tx_save(struct tx *tx, void *at, unsigned size);
 
-#define tx_set(tx, field, value)                                                                   \
-	do {                                                                                       \
-		__typeof__(field) *tx_at_ = &(field);                                              \
-		tx_save((tx), tx_at_, sizeof(*tx_at_));                                            \
-		__atomic_store_n(tx_at_, (value), __ATOMIC_RELEASE);                               \
-		arena_crash_point();                                                               \
+#define tx_set(tx, field, value)                                     \
+	do {                                                         \
+		__typeof__(field) *tx_at_ = &(field);                \
+		tx_save((tx), tx_at_, sizeof(*tx_at_));              \
+		__atomic_store_n(tx_at_, (value), __ATOMIC_RELEASE); \
+		arena_crash_point();                                 \
 	} while (0)
 
 /* In a child after fork: what the parent's thread claimed is not the child's. */

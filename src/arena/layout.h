@@ -18,18 +18,18 @@
 
 typedef uint32_t ref_t;
 
-#define ARENA_PAGE 4096u
-#define ARENA_PROCS 16384u
+#define ARENA_PAGE	4096u
+#define ARENA_PROCS	16384u
 #define ARENA_PROC_SIZE 128u
-#define ARENA_JOURNALS 8192u
-#define ARENA_PAGES 229376u
+#define ARENA_JOURNALS	8192u
+#define ARENA_PAGES	229376u
 
-#define ARENA_ROOT_AT ARENA_PAGE
-#define ARENA_PROCS_AT (ARENA_ROOT_AT + ARENA_PAGE)
+#define ARENA_ROOT_AT	  ARENA_PAGE
+#define ARENA_PROCS_AT	  (ARENA_ROOT_AT + ARENA_PAGE)
 #define ARENA_JOURNALS_AT (ARENA_PROCS_AT + ARENA_PROCS * ARENA_PROC_SIZE)
-#define ARENA_DESCS_AT (ARENA_JOURNALS_AT + ARENA_JOURNALS * ARENA_PAGE)
-#define ARENA_HEAP_AT (ARENA_DESCS_AT + ARENA_PAGES * 16u)
-#define ARENA_SIZE ((uint64_t)ARENA_HEAP_AT + (uint64_t)ARENA_PAGES * ARENA_PAGE)
+#define ARENA_DESCS_AT	  (ARENA_JOURNALS_AT + ARENA_JOURNALS * ARENA_PAGE)
+#define ARENA_HEAP_AT	  (ARENA_DESCS_AT + ARENA_PAGES * 16u)
+#define ARENA_SIZE	  ((uint64_t)ARENA_HEAP_AT + (uint64_t)ARENA_PAGES * ARENA_PAGE)
 
 _Static_assert(ARENA_SIZE <= UINT32_MAX, "a ref_t reaches every byte");
 _Static_assert(ARENA_HEAP_AT % ARENA_PAGE == 0, "the heap starts on a page");
@@ -46,7 +46,7 @@ struct arena_lock {
 };
 _Static_assert(sizeof(struct arena_lock) == 64, "layout");
 
-#define ARENA_CLASSES 10u /* 8, 16 … 4096 bytes */
+#define ARENA_CLASSES	10u /* 8, 16 … 4096 bytes */
 #define ARENA_RUN_LISTS 18u
 
 /* record: the first page of the file. Guards: see arena.h. */
@@ -56,8 +56,8 @@ struct arena_header {
 	uint32_t state; /* ARENA_READY once all is initialised */
 	uint64_t signature;
 	uint64_t size;
-	uint64_t created;	/* CLOCK_REALTIME, seconds */
-	uint64_t boot;		/* of the machine: a hash of the boot id */
+	uint64_t created; /* CLOCK_REALTIME, seconds */
+	uint64_t boot;	  /* of the machine: a hash of the boot id */
 
 	struct arena_lock recovery_lock; /* guards playing journals back, and claiming them */
 	struct arena_lock memory_lock;	 /* guards all below, the descriptors and free pages */
@@ -66,11 +66,11 @@ struct arena_header {
 	uint32_t heap_used;	 /* of them, pages in use */
 	uint32_t journals_ready; /* journals initialised; under recovery_lock */
 	uint32_t procs_ready;	 /* process slots initialised; under the process table's lock */
-	ref_t partial[ARENA_CLASSES]; /* class -> page index + 1 of a page with a free object */
+	ref_t partial[ARENA_CLASSES];  /* class -> page index + 1 of a page with a free object */
 	uint32_t run[ARENA_RUN_LISTS]; /* log2 of length -> page index + 1 of the first free run */
 };
 _Static_assert(sizeof(struct arena_header) == 48 + 128 + 16 + 40 + 72, "layout");
 
-#define ARENA_MAGIC 0x312d6370692d7665ull /* "ev-ipc-1", read as bytes */
+#define ARENA_MAGIC   0x312d6370692d7665ull /* "ev-ipc-1", read as bytes */
 #define ARENA_VERSION 1u
-#define ARENA_READY 0x79646165u
+#define ARENA_READY   0x79646165u

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#define CHUNK_PAGES 64u
+#define CHUNK_PAGES   64u
 #define LARGEST_CLASS 2048u
 
 static struct page_desc *desc_at(struct arena *arena, uint32_t page)
@@ -190,7 +190,7 @@ static int slab_new(struct tx *tx, unsigned class)
 	/* The page was free: what lies in it needs no journal. */
 	for (uint32_t i = 0; i < n; i++)
 		*object_at(arena, page, class, i) = i + 1 < n ? i + 2 : 0;
-	tx_set(tx, desc->class, (uint8_t)class);
+	tx_set(tx, desc->class, (uint8_t) class);
 	tx_set(tx, desc->n_used, 0);
 	set_state(tx, page, PAGE_SLAB, 1);
 	list_add(tx, &arena->header->partial[class], page);
@@ -286,8 +286,8 @@ uint64_t arena_size_of(struct arena *arena, ref_t ref)
 {
 	const struct page_desc *desc = desc_at(arena, (ref - ARENA_HEAP_AT) / ARENA_PAGE);
 
-	return desc->state == PAGE_SLAB ? class_size(desc->class)
-					: (uint64_t)desc->count * ARENA_PAGE;
+	return desc->state == PAGE_SLAB ? class_size(desc->class) :
+					  (uint64_t)desc->count * ARENA_PAGE;
 }
 
 static const char *check_slab_page(struct arena *arena, uint32_t page)
@@ -321,8 +321,8 @@ static const char *check_list(struct arena *arena, uint32_t at, uint8_t state, u
 		desc = desc_at(arena, at - 1);
 		if (desc->state != state || desc->prev != prev)
 			return "a list of pages is not linked as its pages say";
-		if (state == PAGE_SLAB ? desc->class != key || desc->count == 0
-				       : desc->count == 0 || run_list(desc->count) != key)
+		if (state == PAGE_SLAB ? desc->class != key || desc->count == 0 :
+					 desc->count == 0 || run_list(desc->count) != key)
 			return "a page is in the wrong list";
 	}
 	return NULL;

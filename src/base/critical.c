@@ -15,9 +15,9 @@ bool critical_defer(const siginfo_t *info, void *ucontext)
 	if (here->depth == 0)
 		return false;
 	/* Faults of this very instruction can't wait: the instruction would run again. */
-	if (info->si_code > 0 && (info->si_signo == SIGSEGV || info->si_signo == SIGBUS ||
-				  info->si_signo == SIGFPE || info->si_signo == SIGILL ||
-				  info->si_signo == SIGTRAP))
+	if (info->si_code > 0 &&
+	    (info->si_signo == SIGSEGV || info->si_signo == SIGBUS || info->si_signo == SIGFPE ||
+	     info->si_signo == SIGILL || info->si_signo == SIGTRAP))
 		return false;
 	here->info = *info;
 	memcpy(&here->mask, &context->uc_sigmask, sizeof(here->mask));

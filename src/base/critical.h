@@ -23,7 +23,7 @@
 
 struct critical {
 	unsigned depth;
-	bool pending;	  /* a signal is kept in info; mask is what to go back to */
+	bool pending; /* a signal is kept in info; mask is what to go back to */
 	siginfo_t info;
 	uint64_t mask; /* the kernel's 64-bit signal set, before all were blocked */
 };

@@ -63,15 +63,15 @@ static inline long call(long nr, long a, long b, long c, long d, long e, long f)
 }
 
 #define PICK(_0, _1, _2, _3, _4, _5, _6, name, ...) name
-#define L(x) ((long)(x))
-#define C0(nr) call(nr, 0, 0, 0, 0, 0, 0)
-#define C1(nr, a) call(nr, L(a), 0, 0, 0, 0, 0)
-#define C2(nr, a, b) call(nr, L(a), L(b), 0, 0, 0, 0)
-#define C3(nr, a, b, c) call(nr, L(a), L(b), L(c), 0, 0, 0)
-#define C4(nr, a, b, c, d) call(nr, L(a), L(b), L(c), L(d), 0, 0)
-#define C5(nr, a, b, c, d, e) call(nr, L(a), L(b), L(c), L(d), L(e), 0)
-#define C6(nr, a, b, c, d, e, f) call(nr, L(a), L(b), L(c), L(d), L(e), L(f))
-#define CALL(...) PICK(__VA_ARGS__, C6, C5, C4, C3, C2, C1, C0)(__VA_ARGS__)
+#define L(x)					    ((long)(x))
+#define C0(nr)					    call(nr, 0, 0, 0, 0, 0, 0)
+#define C1(nr, a)				    call(nr, L(a), 0, 0, 0, 0, 0)
+#define C2(nr, a, b)				    call(nr, L(a), L(b), 0, 0, 0, 0)
+#define C3(nr, a, b, c)				    call(nr, L(a), L(b), L(c), 0, 0, 0)
+#define C4(nr, a, b, c, d)			    call(nr, L(a), L(b), L(c), L(d), 0, 0)
+#define C5(nr, a, b, c, d, e)			    call(nr, L(a), L(b), L(c), L(d), L(e), 0)
+#define C6(nr, a, b, c, d, e, f)		    call(nr, L(a), L(b), L(c), L(d), L(e), L(f))
+#define CALL(...)				    PICK(__VA_ARGS__, C6, C5, C4, C3, C2, C1, C0)(__VA_ARGS__)
 
 int os_open(const char *path, int flags, mode_t mode)
 {

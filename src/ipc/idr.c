@@ -158,8 +158,7 @@ static int next_below(struct arena *arena, ref_t ref, unsigned level, uint32_t b
 
 int idr_next(struct arena *arena, const struct idr *idr, uint32_t index)
 {
-	return index >= IDR_MAX ? -1
-				: next_below(arena, idr->root, IDR_LEVELS - 1, 0, index);
+	return index >= IDR_MAX ? -1 : next_below(arena, idr->root, IDR_LEVELS - 1, 0, index);
 }
 
 int idr_last(struct arena *arena, const struct idr *idr)

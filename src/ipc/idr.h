@@ -17,9 +17,9 @@
 
 #include "arena/slab.h"
 
-#define IDR_SLOTS 64u
+#define IDR_SLOTS  64u
 #define IDR_LEVELS 3u
-#define IDR_MAX (1u << 15)
+#define IDR_MAX	   (1u << 15)
 
 /* record: guarded by the lock of the idr's owner, slots readable without */
 struct idr_node {

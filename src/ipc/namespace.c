@@ -1,7 +1,7 @@
 /* namespace.c - where namespaces lie, opening one, and this process's own; see namespace.h. */
 #include "ipc/namespace.h"
-#include "ipc/util.h"
 #include "base/os.h"
+#include "ipc/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -80,9 +80,10 @@ static int check_folder(const char *path)
 	/* `vee ns create --mode` marks what its owner shares by the sticky bit. */
 	shared = getenv("VEE_DIR") && st.st_mode & S_ISVTX;
 	if (st.st_uid != me && st.st_uid != 0 && !shared) {
-		arena_errorf("%s: belongs to user %u, not to you (%u); remove it, or set VEE_DIR to a "
-			     "folder of your own",
-			     path, st.st_uid, me);
+		arena_errorf(
+			"%s: belongs to user %u, not to you (%u); remove it, or set VEE_DIR to a "
+			"folder of your own",
+			path, st.st_uid, me);
 		return -EACCES;
 	}
 	if (st.st_mode & 022 && !(st.st_mode & S_ISVTX)) {
@@ -201,7 +202,8 @@ static uint32_t *alive;
 
 static void watch_forks(void)
 {
-	intptr_t page = os_mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	intptr_t page =
+		os_mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	static uint32_t always = 1;
 
 	alive = &always;

@@ -44,8 +44,8 @@ struct ipc_namespace_record {
 	uint64_t shm_reserved; /* of them, pages that were promised (no SHM_NORESERVE) */
 	uint32_t sem_ctls[4];  /* SEMMSL SEMMNS SEMOPM SEMMNI */
 	uint32_t msg_ctlmax, msg_ctlmnb, msg_ctlmni;
-	uint32_t mode;	       /* of the namespace's files: 0600, or what `vee ns create --mode` said */
-	uint32_t admitted;     /* the folders let processes in that have changed their user id */
+	uint32_t mode;	   /* of the namespace's files: 0600, or what `vee ns create --mode` said */
+	uint32_t admitted; /* the folders let processes in that have changed their user id */
 	uint32_t used_sems;
 	uint32_t pad[6];
 };
@@ -56,12 +56,12 @@ _Static_assert(sizeof(struct ipc_namespace_record) <= ARENA_PAGE, "the root is a
 struct ipc_namespace {
 	struct arena arena;
 	struct ipc_namespace_record *record;
-	char dir[3072];	 /* the namespace's folder */
+	char dir[3072];	   /* the namespace's folder */
 	struct proc *proc; /* this process's slot */
 	uint32_t proc_generation;
 };
 
-#define SHMMNI_DEFAULT 4096u
+#define SHMMNI_DEFAULT	4096u
 #define SHM_MAX_DEFAULT (UINT64_MAX - (1ull << 24))
 
 /* The folder of namespaces, by the rules above, absolute. Returns 0 or a negative errno (arena_error). */

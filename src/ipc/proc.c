@@ -1,6 +1,6 @@
 /* proc.c - the process table; see proc.h. */
-#include "ipc/namespace.h"
 #include "base/os.h"
+#include "ipc/namespace.h"
 
 #include <errno.h>
 #include <fcntl.h>

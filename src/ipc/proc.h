@@ -34,13 +34,13 @@ enum proc_state {
 struct proc {
 	pthread_mutex_t doorbell; /* taken by the process; tried by others */
 	uint32_t state;
-	int32_t pid;	  /* in its own pid namespace; embryo: 0 until the parent knows */
-	uint64_t start;	  /* its start time, clock ticks since boot; embryo: 0 */
-	uint64_t pid_ns;  /* inode of its pid namespace */
-	uint32_t parent;  /* embryo: slot of the parent */
+	int32_t pid;	 /* in its own pid namespace; embryo: 0 until the parent knows */
+	uint64_t start;	 /* its start time, clock ticks since boot; embryo: 0 */
+	uint64_t pid_ns; /* inode of its pid namespace */
+	uint32_t parent; /* embryo: slot of the parent */
 	uint32_t generation;
-	ref_t shm_clist;  /* its attachments: struct shm_file_data; lock of the shm ids */
-	ref_t sem_undo;	  /* lock of the sem ids */
+	ref_t shm_clist;   /* its attachments: struct shm_file_data; lock of the shm ids */
+	ref_t sem_undo;	   /* lock of the sem ids */
 	uint32_t removing; /* a segment of which it unlinks the file: see shm.h */
 	uint8_t pad[44];
 };

@@ -9,9 +9,9 @@
  * or key << 32 | index + 1. When three quarters are not 0 any more, a table of the size that the
  * living keys need takes its place. Its new page run needs no journal until the header points to it.
  */
-#define KEY_GONE 1ull
+#define KEY_GONE      1ull
 #define KEY_SLOTS_MIN 512u
-#define MIN_CYCLE 64u
+#define MIN_CYCLE     64u
 
 static uint32_t key_hash(int32_t key, uint32_t slots)
 {
@@ -117,8 +117,9 @@ struct kern_ipc_perm *ipc_findkey(struct ipc_namespace *ns, int which, int32_t k
 	struct ipc_ids *ids = ipc_ids_of(ns, which);
 	const uint64_t *slot = key_find(ns, ids, key);
 
-	return slot ? arena_ptr(&ns->arena, idr_find(&ns->arena, &ids->ipcs_idr, word_index(*slot)))
-		    : NULL;
+	return slot ? arena_ptr(&ns->arena,
+				idr_find(&ns->arena, &ids->ipcs_idr, word_index(*slot))) :
+		      NULL;
 }
 
 /* next_id, if set, asks for that very id; else cyclic, with seq one more at each wrap. */

@@ -7,7 +7,7 @@
 
 #include "ipc/namespace.h"
 
-#define IPCMNI 32768
+#define IPCMNI	    32768
 #define IPC_SEQ_MAX 65536u
 
 struct ipc_params {

@@ -1,7 +1,7 @@
 /* calls.c - the System V names, and syscall(2) with their numbers. */
 #include "preload/calls.h"
-#include "preload/real.h"
 #include "base/os.h"
+#include "preload/real.h"
 #include "shm/shm.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* memory.c - munmap, mmap, mprotect, mremap of an attached segment, or of a piece of it. */
-#include "preload/calls.h"
 #include "base/os.h"
+#include "preload/calls.h"
 #include "shm/shm.h"
 
 #include <errno.h>

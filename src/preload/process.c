@@ -6,9 +6,9 @@
  * memory, or none of it. Nor does clone(2) with CLONE_VM; a child that is made by a bare clone is noticed
  * at its first call (namespace_on_unseen_fork).
  */
+#include "base/os.h"
 #include "preload/calls.h"
 #include "preload/real.h"
-#include "base/os.h"
 #include "shm/shm.h"
 
 #include <errno.h>
@@ -149,15 +149,15 @@ __attribute__((constructor)) static void starts(void)
 }
 
 /* The set*id family: the cached credentials are stale, and the new user must reach the files. */
-#define SETS_IDS(name, parameters, arguments)                                                      \
-	VEE_EXPORT int name parameters                                                             \
-	{                                                                                          \
-		int ret;                                                                           \
-                                                                                                   \
-		namespace_admit();                                                                 \
-		ret = REAL(name) arguments;                                                        \
-		cred_stale();                                                                      \
-		return ret;                                                                        \
+#define SETS_IDS(name, parameters, arguments) \
+	VEE_EXPORT int name parameters        \
+	{                                     \
+		int ret;                      \
+                                              \
+		namespace_admit();            \
+		ret = REAL(name) arguments;   \
+		cred_stale();                 \
+		return ret;                   \
 	}
 
 SETS_IDS(setuid, (uid_t uid), (uid))

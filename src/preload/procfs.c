@@ -4,9 +4,9 @@
  * Opening one for reading gives a descriptor of a text made at that moment, in the kernel's format.
  * Writing the limits through /proc is not possible (EACCES): `vee limits` does that.
  */
+#include "base/os.h"
 #include "preload/calls.h"
 #include "preload/real.h"
-#include "base/os.h"
 #include "shm/shm.h"
 
 #include <errno.h>
@@ -42,7 +42,8 @@ static ssize_t write_segments(struct ipc_namespace *ns, int fd)
 	ssize_t ret;
 
 	for (;;) {
-		at = os_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		at = os_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			     0);
 		if (at < 0 && at > -4096)
 			return at;
 		need = shm_proc_text(ns, (char *)at, size);
@@ -121,13 +122,13 @@ static bool has_mode(int flags)
 	return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
-#define TAKE_MODE(flags)                                                                           \
-	mode_t mode = 0;                                                                           \
-	if (has_mode(flags)) {                                                                     \
-		va_list args;                                                                      \
-		va_start(args, flags);                                                             \
-		mode = va_arg(args, mode_t);                                                       \
-		va_end(args);                                                                      \
+#define TAKE_MODE(flags)                     \
+	mode_t mode = 0;                     \
+	if (has_mode(flags)) {               \
+		va_list args;                \
+		va_start(args, flags);       \
+		mode = va_arg(args, mode_t); \
+		va_end(args);                \
 	}
 
 VEE_EXPORT int open(const char *path, int flags, ...)

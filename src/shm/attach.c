@@ -74,8 +74,9 @@ static int make_room(void)
 
 	if (here.n < here.room)
 		return 0;
-	at = size ? os_mremap(here.table, ALIGN_UP(size, 4096ul), wanted, MREMAP_MAYMOVE, NULL)
-		  : os_mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	at = size ? os_mremap(here.table, ALIGN_UP(size, 4096ul), wanted, MREMAP_MAYMOVE, NULL) :
+		    os_mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			    0);
 	if (at < 0 && at > -4096)
 		return -ENOMEM;
 	here.table = (struct attachment *)at;
@@ -649,7 +650,7 @@ void shm_moved(struct ipc_namespace *ns, const void *old, size_t old_size, const
 	if (size < old_size)
 		forget_range(ns, from + ALIGN_UP(size, (uintptr_t)getpagesize()), to);
 	if (new != old && size)
-		forget_range(ns, (uintptr_t)new, (uintptr_t)new + size);
+		forget_range(ns, (uintptr_t) new, (uintptr_t) new + size);
 	for (unsigned i; (i = find(from)) < here.n && here.table[i].address < to && new != old;) {
 		struct attachment a;
 
@@ -658,7 +659,7 @@ void shm_moved(struct ipc_namespace *ns, const void *old, size_t old_size, const
 		i = find(from);
 		a = here.table[i];
 		take_out(i);
-		a.address += (uintptr_t)new - from;
+		a.address += (uintptr_t) new - from;
 		if (a.record && proc_mine(ns))
 			__atomic_store_n(&data_at(ns, a.record)->address, a.address,
 					 __ATOMIC_RELAXED);

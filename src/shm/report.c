@@ -1,6 +1,6 @@
 /* report.c - segments as text and as copies, for /proc/sysvipc, `vee` and the checks; see shm.h. */
-#include "shm/attach.h"
 #include "base/os.h"
+#include "shm/attach.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,8 +30,8 @@ static uint64_t cached_bytes(int fd, uint64_t size, uint64_t allotted)
 	if (at < 0 && at > -4096)
 		return allotted;
 	for (uint64_t done = 0; done < size; done += sizeof(seen) * ARENA_PAGE) {
-		uint64_t part = size - done < sizeof(seen) * ARENA_PAGE ? size - done
-									 : sizeof(seen) * ARENA_PAGE;
+		uint64_t part = size - done < sizeof(seen) * ARENA_PAGE ? size - done :
+									  sizeof(seen) * ARENA_PAGE;
 
 		if (os_mincore((void *)(at + done), part, seen) < 0)
 			break;
@@ -74,9 +74,9 @@ bool shm_each(struct ipc_namespace *ns, int *index, struct shm_info_entry *ret_e
 	tx_lock(tx, &ids->lock);
 	do {
 		*index = idr_next(&ns->arena, &ids->ipcs_idr, *index + 1);
-		shp = *index < 0 ? NULL
-				 : arena_ptr(&ns->arena,
-					     idr_find(&ns->arena, &ids->ipcs_idr, *index));
+		shp = *index < 0 ?
+			      NULL :
+			      arena_ptr(&ns->arena, idr_find(&ns->arena, &ids->ipcs_idr, *index));
 	} while (shp && shp->shm_perm.deleted);
 	if (shp) {
 		shm_fill_ds(shp, &ret_entry->ds);
@@ -119,10 +119,11 @@ size_t shm_proc_text(struct ipc_namespace *ns, char *buf, size_t size)
 	size_t at;
 
 	proc_sweep(ns);
-	at = snprintf(buf, size,
-		      "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  "
-		      "cuid  cgid      atime      dtime      ctime                   rss          "
-		      "        swap\n");
+	at = snprintf(
+		buf, size,
+		"       key      shmid perms                  size  cpid  lpid nattch   uid   gid  "
+		"cuid  cgid      atime      dtime      ctime                   rss          "
+		"        swap\n");
 	for (int i = -1; shm_each(ns, &i, &e);) {
 		const struct shmid_ds *ds = &e.ds;
 

@@ -1,6 +1,6 @@
 /* shm.c - segments: shmget, shmctl, and their end; see shm.h. */
-#include "shm/attach.h"
 #include "base/os.h"
+#include "shm/attach.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #endif
 #ifndef SHM_HUGE_SHIFT
 #define SHM_HUGE_SHIFT 26
-#define SHM_HUGE_MASK 0x3f
+#define SHM_HUGE_MASK  0x3f
 #endif
 #ifndef SHM_STAT_ANY
 #define SHM_STAT_ANY 15
@@ -24,7 +24,7 @@
 #define MFD_HUGETLB 4U
 #endif
 
-#define SHM_DEST_BIT 01000u
+#define SHM_DEST_BIT   01000u
 #define SHM_LOCKED_BIT 02000u
 
 int64_t shm_now(void)
@@ -159,7 +159,8 @@ static int newseg(struct ipc_namespace *ns, struct tx *tx, const struct ipc_para
 
 	if (size < 1 || size > record->shm_ctlmax)
 		return -EINVAL;
-	if (record->shm_tot + pages < record->shm_tot || record->shm_tot + pages > record->shm_ctlall)
+	if (record->shm_tot + pages < record->shm_tot ||
+	    record->shm_tot + pages > record->shm_ctlall)
 		return -ENOSPC;
 	ret = params->flg & SHM_HUGETLB ? probe_huge(size, params->flg) : 0;
 	if (ret == 0 && size > INT64_MAX)
