@@ -1,12 +1,10 @@
 /* namespace.c - the public vee_* calls; errno exists from here on. */
 #include "vee/namespace.h"
+#include "api/fork.h"
 #include "shm/shm.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <unistd.h>
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static int result(int ret)
 {
@@ -18,7 +16,7 @@ static int result(int ret)
 
 static int open_namespace(struct ipc_namespace **ret_ns)
 {
-	pthread_once(&once, shm_init);
+	fork_init();
 	return result(namespace_get(ret_ns));
 }
 

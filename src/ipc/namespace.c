@@ -94,20 +94,30 @@ static int check_folder(const char *path)
 	return 0;
 }
 
+/* Lets others in, and never keeps anybody out who was let in before. */
+static int open_folder(const char *path, uint32_t bits)
+{
+	struct stat st;
+	int ret = os_stat(path, &st);
+
+	if (ret < 0 || (st.st_mode & bits) == bits)
+		return ret;
+	return os_chmod(path, (st.st_mode & 07777) | bits);
+}
+
 static int make_folder(const char *path, uint32_t mode)
 {
-	int ret = os_mkdir(path, mode);
+	int ret = os_mkdir(path, 0700);
 
-	if ((ret == 0 || ret == -EEXIST) && mode & 077 && os_chmod(path, mode) == 0)
-		ret = 0;
 	if (ret == -EEXIST || (ret < 0 && check_folder(path) == 0))
 		ret = 0;
-	if (ret < 0) {
-		if (!arena_error[0])
-			arena_errorf("%s: can't be made: %s", path, strerror(-ret));
-		return ret;
-	}
-	return check_folder(path);
+	if (ret == 0)
+		ret = check_folder(path);
+	else if (!arena_error[0])
+		arena_errorf("%s: can't be made: %s", path, strerror(-ret));
+	if (ret == 0 && mode != 0700)
+		ret = open_folder(path, mode);
+	return ret;
 }
 
 static int make_folders(const char *dir, uint32_t mode)
@@ -280,12 +290,12 @@ void namespace_admit(void)
 
 	if (!ns || ns->record->admitted)
 		return;
-	snprintf(path, sizeof(path), "%s", ns->dir);
-	os_chmod(path, 01711);
-	*strrchr(path, '/') = '\0';
-	os_chmod(path, 01711);
 	snprintf(path, sizeof(path), "%s/shm", ns->dir);
-	os_chmod(path, 01733);
+	open_folder(path, 01733);
+	open_folder(ns->dir, 01711);
+	snprintf(path, sizeof(path), "%s", ns->dir);
+	*strrchr(path, '/') = '\0';
+	open_folder(path, 0011);
 	__atomic_store_n(&ns->record->admitted, 1, __ATOMIC_RELEASE);
 }
 

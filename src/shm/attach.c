@@ -284,7 +284,7 @@ static void maybe_keep(struct shmid_kernel *shp, int id, int fd, bool readonly)
 static int make_file(struct ipc_namespace *ns, struct shmid_kernel *shp, const char *path)
 {
 	const struct kern_ipc_perm *perm = &shp->shm_perm;
-	uint32_t mode = 0600 | (perm->mode & 0066) | (ns->record->mode & 0066);
+	uint32_t mode = shm_file_mode(ns, perm);
 	struct stat st;
 	int fd, ret;
 

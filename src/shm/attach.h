@@ -5,6 +5,8 @@
 
 struct shmid_kernel *shm_obtain_object_check(struct ipc_namespace *ns, int id);
 int64_t shm_now(void);
+/* The mode of a segment's file: vee itself decides who may attach; this lets those in who may. */
+uint32_t shm_file_mode(const struct ipc_namespace *ns, const struct kern_ipc_perm *perm);
 void shm_fill_ds(const struct shmid_kernel *shp, struct shmid_ds *ds);
 uint64_t shm_pages(const struct shmid_kernel *shp);
 void shm_path(struct ipc_namespace *ns, int id, char *buf, size_t size);

@@ -408,6 +408,11 @@ static int ctl_stat(struct ipc_namespace *ns, int id, int command, void *buf)
 	return ret;
 }
 
+uint32_t shm_file_mode(const struct ipc_namespace *ns, const struct kern_ipc_perm *perm)
+{
+	return 0600 | (perm->mode & 0066) | (ns->record->mode & 0066);
+}
+
 static int set_locked(struct ipc_namespace *ns, struct tx *tx, struct shmid_kernel *shp,
 		      const struct shmid_ds *in)
 {
@@ -419,7 +424,7 @@ static int set_locked(struct ipc_namespace *ns, struct tx *tx, struct shmid_kern
 		return ret;
 	if (shp->has_file && (perm.uid != shp->shm_perm.uid || perm.mode != shp->shm_perm.mode)) {
 		shm_path(ns, perm.id, path, sizeof(path));
-		os_chmod(path, 0600 | (perm.mode & 0066));
+		os_chmod(path, shm_file_mode(ns, &perm));
 		os_chown(path, perm.uid, perm.gid);
 	}
 	tx_set(tx, shp->shm_perm.uid, perm.uid);
