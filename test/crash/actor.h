@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -59,22 +60,15 @@ static inline void fresh_folder(const char *what)
 	snprintf(folder, sizeof(folder), "%s/ns", base);
 }
 
+static inline int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
 static inline void remove_tree(const char *path)
 {
-	DIR *dir = opendir(path);
-	struct dirent *entry;
-	char name[1024];
-
-	while (dir && (entry = readdir(dir))) {
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
-		if (unlink(name) < 0)
-			remove_tree(name);
-	}
-	if (dir)
-		closedir(dir);
-	rmdir(path);
+	nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline void make_report(void)
