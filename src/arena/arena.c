@@ -63,12 +63,21 @@ static uint64_t layout_signature(void)
 	return hash(0xcbf29ce484222325ull, sizes, sizeof(sizes));
 }
 
+/* Tells this boot of the machine from others; 0 if it can't be told. */
 static uint64_t boot_hash(void)
 {
-	char id[64] = "";
+	char id[64];
 
-	os_read_file("/proc/sys/kernel/random/boot_id", id, sizeof(id));
+	if (os_read_file("/proc/sys/kernel/random/boot_id", id, sizeof(id)) <= 0)
+		return 0;
 	return hash(0xcbf29ce484222325ull, id, strlen(id));
+}
+
+static bool from_another_boot(const struct arena_header *header)
+{
+	uint64_t now = boot_hash();
+
+	return header->boot && now && header->boot != now;
 }
 
 void arena_lock_init(struct arena_lock *lock)
@@ -184,7 +193,7 @@ static int open_existing(struct arena *arena, int fd)
 			     arena->path, (long long)st.st_size, (unsigned long long)ARENA_SIZE);
 		return -EUCLEAN;
 	}
-	if (header.boot != boot_hash())
+	if (from_another_boot(&header))
 		return 1;
 	arena->file_dev = st.st_dev;
 	arena->file_ino = st.st_ino;

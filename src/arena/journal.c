@@ -109,7 +109,7 @@ static int journal_new(struct arena *arena, struct journal **ret_journal)
 	arena_lock_init(&pattern);
 	memcpy(&journal->claim, &pattern.mutex, sizeof(journal->claim));
 	journal->length = 0;
-	pthread_mutex_lock(&journal->claim);
+	pthread_mutex_trylock(&journal->claim); /* it is new: nobody else knows it */
 	__atomic_store_n(&arena->header->journals_ready, index + 1, __ATOMIC_RELEASE);
 	*ret_journal = journal;
 	return 0;

@@ -369,7 +369,7 @@ int os_copy_from(void *to, const void *from, size_t size)
  */
 int os_copy_to(void *to, const void *from, size_t size)
 {
-	char *last = (char *)to + size - sizeof(uid_t);
+	uintptr_t last = (uintptr_t)to + size - sizeof(uid_t);
 	int ret;
 
 	if (size < sizeof(uid_t) || size > 4096)

@@ -199,7 +199,8 @@ static void set_free(struct ipc_namespace *ns, struct proc *proc, uint32_t gener
 	if (tx_begin(&ns->arena, &tx) < 0)
 		return;
 	tx_lock(tx, &ns->record->proc_lock);
-	if (proc->generation == generation && proc->state == PROC_DYING) {
+	/* While a file of it can't be unlinked, it stays for the next sweep. */
+	if (proc->generation == generation && proc->state == PROC_DYING && !proc->removing) {
 		tx_set(tx, proc->generation, generation + 1);
 		tx_set(tx, proc->pid, 0);
 		tx_set(tx, proc->state, PROC_FREE);
@@ -299,10 +300,12 @@ static int enter_new(struct ipc_namespace *ns)
 	struct tx *tx;
 	int ret;
 
-	read_life(0, &life);
-	ret = tx_begin(&ns->arena, &tx);
+	/* Without these two nobody could tell when the process is dead. */
+	ret = my_pid_ns() ? read_life(0, &life) : -ENOENT;
+	if (ret == 0)
+		ret = tx_begin(&ns->arena, &tx);
 	if (ret < 0)
-		return ret;
+		return ret == -EACCES || ret == -ENOENT ? -ENOMEM : ret;
 	tx_lock(tx, &ns->record->proc_lock);
 	ret = slot_find(ns, tx, &proc);
 	if (ret < 0) {

@@ -303,7 +303,7 @@ static int make_file(struct ipc_namespace *ns, struct shmid_kernel *shp, const c
 		return ret;
 	}
 	/* Whoever sees it set finds the file whole; a second maker does the same again. */
-	__atomic_store_n(&shp->has_file, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&shp->has_file, SHM_WHOLE_FILE, __ATOMIC_RELEASE);
 	return fd;
 }
 
@@ -323,7 +323,7 @@ static int open_file(struct ipc_namespace *ns, struct shmid_kernel *shp, int id,
 	*ret_close = true;
 	shm_path(ns, id, path, sizeof(path));
 	fd = -ENOENT;
-	if (__atomic_load_n(&shp->has_file, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&shp->has_file, __ATOMIC_ACQUIRE) == SHM_WHOLE_FILE)
 		fd = os_open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW, 0);
 	if (fd == -ENOENT) {
 		fd = make_file(ns, shp, path);
@@ -397,6 +397,8 @@ static int attach_record(struct ipc_namespace *ns, struct proc *proc, int id,
 	before->shm_lprid = shp->shm_lprid;
 	tx_set(tx, shp->shm_atim, shm_now());
 	tx_set(tx, shp->shm_lprid, proc->pid);
+	if (shp->has_file == SHM_NO_FILE)
+		tx_set(tx, shp->has_file, SHM_MAYBE_FILE);
 	tx_commit(tx);
 	return 0;
 }
@@ -433,7 +435,7 @@ static int attach_locked(struct ipc_namespace *ns, struct proc *proc, int id,
 			 const struct wanted *w, void **ret_address)
 {
 	struct attachment new = {.id = id, .prot = w->prot, .serial = ++here.serial};
-	struct shmid_kernel before;
+	struct shmid_kernel before = {0};
 	struct shm_file_data *data;
 	intptr_t at;
 	int ret = make_room();
@@ -487,7 +489,7 @@ int shm_dt(struct ipc_namespace *ns, const void *address)
 {
 	uintptr_t at = (uintptr_t)address;
 	bool found = false;
-	int id = -1;
+	int id = -1, ret = 0;
 
 	if (at % getpagesize())
 		return -EINVAL;
@@ -503,12 +505,14 @@ int shm_dt(struct ipc_namespace *ns, const void *address)
 		}
 		found = true;
 		id = a.id;
+		ret = os_munmap((void *)a.address, a.size);
+		if (ret < 0)
+			break;
 		take_out(i);
-		os_munmap((void *)a.address, a.size);
 		detach_record(ns, a.record);
 	}
 	leave_table();
-	return found ? 0 : -EINVAL;
+	return found ? ret : -EINVAL;
 }
 
 bool shm_touches(const void *address, size_t size)

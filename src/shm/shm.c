@@ -233,10 +233,10 @@ void shm_destroy(struct ipc_namespace *ns, struct tx *tx, struct shmid_kernel *s
 	tx_set(tx, remover->removing, remover->removing + 1);
 }
 
-static void unlink_file(struct ipc_namespace *ns, const struct shmid_kernel *shp)
+static int unlink_file(struct ipc_namespace *ns, const struct shmid_kernel *shp)
 {
 	char path[3200];
-	int fd;
+	int fd, ret;
 
 	shm_path(ns, shp->shm_perm.id, path, sizeof(path));
 	/* A descriptor that someone keeps must not keep the memory too. */
@@ -245,7 +245,8 @@ static void unlink_file(struct ipc_namespace *ns, const struct shmid_kernel *shp
 		os_punch_hole(fd, 0, shm_pages(shp) * ARENA_PAGE);
 		os_close(fd);
 	}
-	os_unlink(path);
+	ret = os_unlink(path);
+	return ret == -ENOENT ? 0 : ret;
 }
 
 /* A segment that `slot` has hidden, from index on. Called with the lock of the shm ids. */
@@ -285,7 +286,8 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 		if (id < 0)
 			return;
 		/* The id is not free: nobody makes a file of this name, and the record stays. */
-		unlink_file(ns, shp);
+		if (unlink_file(ns, shp) < 0)
+			return; /* the next removal, or the next sweep after our end, tries again */
 		if (tx_begin(&ns->arena, &tx) < 0)
 			return;
 		tx_lock(tx, &ipc_ids_of(ns, IPC_SHM_IDS)->lock);

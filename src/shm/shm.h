@@ -13,13 +13,20 @@
  *  1. shm_nattch = number of its shm_file_data; each is in one process's list, of a process that is in the table.
  *  2. No segment with SHM_DEST has shm_nattch 0, unless it is `deleted`.
  *  3. shm_tot and shm_reserved are the sums over all segments.
- *  4. A file exists only if has_file.
+ *  4. A file exists only if has_file says that it may.
  * Guard: the lock of the shm ids, for everything.
  */
 #pragma once
 
 #include "ipc/util.h"
 #include <sys/shm.h>
+
+/* What is known of a segment's file. It is MAYBE before anybody tries to make it. */
+enum {
+	SHM_NO_FILE = 0,
+	SHM_MAYBE_FILE,
+	SHM_WHOLE_FILE
+};
 
 /* record */
 struct shmid_kernel {
