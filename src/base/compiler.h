@@ -13,6 +13,9 @@
 
 #define ALIGN_UP(x, a) (((x) + (a)-1) & ~((__typeof__(x))(a)-1))
 
+/* A field that others may store to meanwhile; tx_set() is the other half. */
+#define load_acquire(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
+
 #define VEE_EXPORT __attribute__((visibility("default")))
 
 /* The compiler may not move memory accesses across it; the processor may. */

@@ -152,7 +152,7 @@ static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, in
 		return pid_is_dead(pid, 0, &exited);
 	/* Before the parent knows its child's pid. If it died, the child, if any, enters anew. */
 	parent = proc_at(ns, proc->parent);
-	return parent->state != PROC_LIVE ||
+	return load_acquire(parent->state) != PROC_LIVE ||
 	       (!proc_doorbell(parent) && pid_is_dead(parent->pid, parent->start, &exited));
 }
 
@@ -168,11 +168,11 @@ bool proc_is_dead(struct ipc_namespace *ns, struct proc *proc)
 		return false;
 	if (state == PROC_DYING)
 		return true;
-	if (proc->pid_ns != my_pid_ns())
+	if (load_acquire(proc->pid_ns) != my_pid_ns())
 		return false;
 	if (state == PROC_EMBRYO)
 		return embryo_is_dead(ns, proc, pid);
-	return pid_is_dead(pid, proc->start, &exited) ||
+	return pid_is_dead(pid, load_acquire(proc->start), &exited) ||
 	       (!exited && !maps_file(pid, ns->arena.file_ino));
 }
 
@@ -232,9 +232,11 @@ unsigned proc_sweep(struct ipc_namespace *ns)
 		struct proc *proc = proc_at(ns, i);
 		uint32_t generation = __atomic_load_n(&proc->generation, __ATOMIC_ACQUIRE);
 
-		if (proc->state == PROC_LIVE && likely(proc_doorbell(proc)))
+		uint32_t state = load_acquire(proc->state);
+
+		if (state == PROC_LIVE && likely(proc_doorbell(proc)))
 			continue;
-		if (proc->state != PROC_FREE && proc_is_dead(ns, proc))
+		if (state != PROC_FREE && proc_is_dead(ns, proc))
 			n += remove_proc(ns, proc, generation);
 	}
 	return n;
@@ -287,8 +289,9 @@ static void remove_former_self(struct ipc_namespace *ns, const struct proc *me)
 	for (uint32_t i = 0; i < slots_ready(ns); i++) {
 		struct proc *proc = proc_at(ns, i);
 
-		if (proc != me && proc->state == PROC_LIVE && proc->pid == me->pid &&
-		    proc->start == me->start && proc->pid_ns == me->pid_ns)
+		if (proc != me && load_acquire(proc->state) == PROC_LIVE &&
+		    load_acquire(proc->pid) == me->pid && load_acquire(proc->start) == me->start &&
+		    load_acquire(proc->pid_ns) == me->pid_ns)
 			remove_proc(ns, proc, proc->generation);
 	}
 }
@@ -327,7 +330,8 @@ static int enter_new(struct ipc_namespace *ns)
 
 struct proc *proc_mine(struct ipc_namespace *ns)
 {
-	return ns->proc && ns->proc->generation == ns->proc_generation ? ns->proc : NULL;
+	return ns->proc && load_acquire(ns->proc->generation) == ns->proc_generation ? ns->proc :
+										       NULL;
 }
 
 int proc_enter(struct ipc_namespace *ns, struct proc **ret_proc)

@@ -233,16 +233,16 @@ void shm_destroy(struct ipc_namespace *ns, struct tx *tx, struct shmid_kernel *s
 	tx_set(tx, remover->removing, remover->removing + 1);
 }
 
-static int unlink_file(struct ipc_namespace *ns, const struct shmid_kernel *shp)
+static int unlink_file(struct ipc_namespace *ns, int id, uint64_t pages_kept)
 {
 	char path[3200];
 	int fd, ret;
 
-	shm_path(ns, shp->shm_perm.id, path, sizeof(path));
+	shm_path(ns, id, path, sizeof(path));
 	/* A descriptor that someone keeps must not keep the memory too. */
-	fd = shp->cached ? os_open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0) : -1;
+	fd = pages_kept ? os_open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0) : -1;
 	if (fd >= 0) {
-		os_punch_hole(fd, 0, shm_pages(shp) * ARENA_PAGE);
+		os_punch_hole(fd, 0, pages_kept * ARENA_PAGE);
 		os_close(fd);
 	}
 	ret = os_unlink(path);
@@ -271,22 +271,25 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 	struct tx *tx;
 	int index = 0;
 
-	while (proc->removing) {
+	while (load_acquire(proc->removing)) {
+		uint64_t pages_kept = 0;
 		int id = -1;
 
 		if (tx_begin(&ns->arena, &tx) < 0)
 			return;
 		tx_lock(tx, &ipc_ids_of(ns, IPC_SHM_IDS)->lock);
 		shp = hidden_by(ns, slot, &index);
-		if (shp)
+		if (shp) {
 			id = shp->shm_perm.id;
-		else
+			pages_kept = shp->cached ? shm_pages(shp) : 0;
+		} else {
 			tx_set(tx, proc->removing, 0);
+		}
 		tx_commit(tx);
 		if (id < 0)
 			return;
 		/* The id is not free: nobody makes a file of this name, and the record stays. */
-		if (unlink_file(ns, shp) < 0)
+		if (unlink_file(ns, id, pages_kept) < 0)
 			return; /* the next removal, or the next sweep after our end, tries again */
 		if (tx_begin(&ns->arena, &tx) < 0)
 			return;
@@ -303,7 +306,7 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 void shm_commit(struct ipc_namespace *ns, struct tx *tx)
 {
 	tx_commit(tx);
-	if (unlikely(ns->proc && ns->proc->removing))
+	if (unlikely(ns->proc && load_acquire(ns->proc->removing)))
 		shm_unlink_removed(ns, proc_slot(ns, ns->proc));
 }
 

@@ -101,7 +101,7 @@ static inline int call_ctl(void *arg)
 }
 
 #define NOBODY_GET(k, s, f) nobody_run(call_get, &(struct get_call){k, s, f})
-#define NOBODY_AT(i, f) nobody_run(call_at, &(struct at_call){i, NULL, f})
+#define NOBODY_AT(i, f)	    nobody_run(call_at, &(struct at_call){i, NULL, f})
 #define NOBODY_CTL(i, c, b) nobody_run(call_ctl, &(struct ctl_call){i, c, b})
 
 #endif

@@ -36,12 +36,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CONFORM_NOBODY 65534
-#define CONFORM_LIMIT_S 60
-#define CONFORM_INDICES 32768 /* id = seq * 32768 + index */
+#define CONFORM_NOBODY	 65534
+#define CONFORM_LIMIT_S	 60
+#define CONFORM_INDICES	 32768 /* id = seq * 32768 + index */
 #define CONFORM_KEPT_MAX 16384
 
-enum conform_kind { CONFORM_SHM = 1, CONFORM_SEM, CONFORM_MSG };
+enum conform_kind {
+	CONFORM_SHM = 1,
+	CONFORM_SEM,
+	CONFORM_MSG
+};
 
 struct conform_kept {
 	_Atomic uint32_t count;
@@ -57,19 +61,19 @@ static struct conform_kept *conform_kept;
 #define ERR_P(call) ((call) == (void *)-1 ? errno : 0)
 
 /* In a child: what must hold. Prints and ends the child with code 99. */
-#define NEED(cond)                                                                                 \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			dprintf(2, "%s:%d: child: not true: %s (errno %d: %s)\n", __FILE__,        \
-				__LINE__, #cond, errno, strerror(errno));                          \
-			_exit(99);                                                                 \
-		}                                                                                  \
+#define NEED(cond)                                                                          \
+	do {                                                                                \
+		if (!(cond)) {                                                              \
+			dprintf(2, "%s:%d: child: not true: %s (errno %d: %s)\n", __FILE__, \
+				__LINE__, #cond, errno, strerror(errno));                   \
+			_exit(99);                                                          \
+		}                                                                           \
 	} while (0)
 
-#define SKIP_UNLESS_ROOT()                                                                         \
-	do {                                                                                       \
-		if (geteuid() != 0)                                                                \
-			skip();                                                                    \
+#define SKIP_UNLESS_ROOT()          \
+	do {                        \
+		if (geteuid() != 0) \
+			skip();     \
 	} while (0)
 
 /* Remembers an id for removal and returns it; -1 passes through with errno unchanged. */
@@ -145,7 +149,7 @@ static inline int conform_test_teardown(void **state)
 	return 0;
 }
 
-#define CONFORM_TEST(f) cmocka_unit_test_teardown(f, conform_test_teardown)
+#define CONFORM_TEST(f)	   cmocka_unit_test_teardown(f, conform_test_teardown)
 #define CONFORM_RUN(tests) cmocka_run_group_tests(tests, conform_setup, conform_teardown)
 
 /* A page that faults at any access, and one that faults at a write. */

@@ -41,7 +41,7 @@ static int poke_read(void *arg)
 	return *k->at;
 }
 
-#define WRITE_TO(p) child_run(poke_write, &(struct poke){p})
+#define WRITE_TO(p)  child_run(poke_write, &(struct poke){p})
 #define READ_FROM(p) child_run(poke_read, &(struct poke){p})
 
 static void a_new_segment_is_all_zero(void **state)
@@ -615,7 +615,9 @@ static void a_moved_attach_detaches_at_its_new_address(void **state)
 static void hundreds_of_attaches_in_one_process(void **state)
 {
 	(void)state;
-	enum { N = 500 };
+	enum {
+		N = 500
+	};
 	int id = shm_new(100, 0600);
 	char *p[N];
 

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #define CTL(id, cmd, buf) ERR(shmctl(id, cmd, (struct shmid_ds *)(buf)))
-#define INDEX(id) ((id) % CONFORM_INDICES)
+#define INDEX(id)	  ((id) % CONFORM_INDICES)
 
 static struct shmid_ds stat_of(int id)
 {
@@ -25,10 +25,10 @@ static char *attach(int id)
 	return p;
 }
 
-#define assert_between(low, x, high)                                                               \
-	do {                                                                                       \
-		assert_true((low) <= (x));                                                         \
-		assert_true((x) <= (high));                                                        \
+#define assert_between(low, x, high)        \
+	do {                                \
+		assert_true((low) <= (x));  \
+		assert_true((x) <= (high)); \
 	} while (0)
 
 /* --- IPC_STAT --- */
@@ -520,7 +520,9 @@ static struct shm_info info_now(void)
 	return info;
 }
 
-enum { TRIES = 50 }; /* others may use the namespace at the same time: see the exact step once */
+enum {
+	TRIES = 50
+}; /* others may use the namespace at the same time: see the exact step once */
 
 static void shm_info_counts_ids_and_total_pages(void **state)
 {

@@ -292,7 +292,9 @@ static void system_and_popen_leave_the_parents_attach(void **state)
 
 /* --- the ways to end --- */
 
-enum { BY_SIGNAL = 100 };
+enum {
+	BY_SIGNAL = 100
+};
 
 static int attach_and_end(void *arg)
 {

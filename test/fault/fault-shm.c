@@ -11,7 +11,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 
-#define KEY 0x5eed
+#define KEY  0x5eed
 #define SIZE 10000
 
 struct operation {
@@ -347,7 +347,7 @@ static void make_namespace(const void *arg)
 struct damage {
 	const char *name;
 	off_t at;
-	size_t size; /* random bytes, from `seed` */
+	size_t size;  /* random bytes, from `seed` */
 	off_t length; /* -1: as it is */
 	unsigned seed;
 };
@@ -385,7 +385,8 @@ static void a_damaged_file_is_refused(void **state)
 		{"another signature", offsetof(struct arena_header, signature), 8, -1, 5},
 		{"another size", offsetof(struct arena_header, size), 8, -1, 6},
 		{"a heap beyond the file", offsetof(struct arena_header, heap_top), 4, -1, 7},
-		{"journals beyond the file", offsetof(struct arena_header, journals_ready), 4, -1, 8},
+		{"journals beyond the file", offsetof(struct arena_header, journals_ready), 4, -1,
+		 8},
 		{"processes beyond the file", offsetof(struct arena_header, procs_ready), 4, -1, 9},
 		{"random header", 0, 328, -1, 10},
 		{"random bytes, short", 0, 8192, 8192, 11},

@@ -20,9 +20,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WORKERS 8
-#define SEGMENTS 3
-#define SIZE 20000
+#define WORKERS		 8
+#define SEGMENTS	 3
+#define SIZE		 20000
 #define WATCHDOG_SECONDS 100
 
 static int id[SEGMENTS];
