@@ -140,6 +140,20 @@ static int make_folders(const char *dir, uint32_t mode)
 	return make_folder(path, mode & 0066 ? 01733 : 0700);
 }
 
+/* What a failed creation leaves. A folder that is in use is not empty, and stays. */
+static void remove_empty(const char *dir)
+{
+	char path[3200];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/namespace", dir);
+	if (os_lstat(path, &st) != -ENOENT)
+		return;
+	snprintf(path, sizeof(path), "%s/shm", dir);
+	os_rmdir(path);
+	os_rmdir(dir);
+}
+
 static uint32_t new_mode;
 
 static int fill_root(struct arena *arena)
@@ -183,8 +197,11 @@ int namespace_open(struct ipc_namespace *ns, const char *dir, bool create, uint3
 	snprintf(path, sizeof(path), "%s/namespace", dir);
 	new_mode = mode;
 	ret = arena_open(&ns->arena, path, mode, create, fill_root);
-	if (ret < 0)
+	if (ret < 0) {
+		if (create)
+			remove_empty(dir);
 		return ret;
+	}
 	ns->record = arena_root(&ns->arena);
 	ns->proc = NULL;
 	return 0;
