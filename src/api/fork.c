@@ -27,7 +27,7 @@ void fork_before(void)
 	forking.embryo = NULL;
 	if (!ns)
 		return;
-	shm_fork_lock();
+	shm_table_lock();
 	forking.embryo = proc_fork_prepare(ns, &forking.generation);
 	shm_fork_prepare(ns, forking.embryo);
 }
@@ -35,7 +35,7 @@ void fork_before(void)
 void fork_after_parent(void)
 {
 	if (forking.ns)
-		shm_fork_unlock();
+		shm_table_unlock();
 }
 
 static void child_starts(bool locked)

@@ -126,7 +126,7 @@ static int map(struct arena *arena, int fd)
 	int ret;
 
 	if (base < 0 && base > -4096)
-		return base;
+		return base == -EAGAIN ? -ENOMEM : base; /* RLIMIT_MEMLOCK after mlockall() */
 	os_munlock((void *)base, ARENA_SIZE);
 	ret = os_mprotect((void *)base, ARENA_SIZE, PROT_READ | PROT_WRITE);
 	if (ret < 0) {

@@ -109,6 +109,8 @@ static int make_folder(const char *path, uint32_t mode)
 {
 	int ret = os_mkdir(path, 0700);
 
+	if (ret == 0)
+		os_chmod(path, 0700); /* whatever the umask is */
 	if (ret == -EEXIST || (ret < 0 && check_folder(path) == 0))
 		ret = 0;
 	if (ret == 0)

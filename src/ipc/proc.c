@@ -164,7 +164,7 @@ bool proc_is_dead(struct ipc_namespace *ns, struct proc *proc)
 
 	if (state == PROC_LIVE && proc_doorbell(proc))
 		return false;
-	if (state == PROC_FREE || proc == ns->proc)
+	if (state == PROC_FREE || proc == load_acquire(ns->proc))
 		return false;
 	if (state == PROC_DYING)
 		return true;
@@ -322,7 +322,7 @@ static int enter_new(struct ipc_namespace *ns)
 	ring_for_me(proc);
 	tx_commit(tx);
 	ns->proc_generation = proc->generation;
-	ns->proc = proc;
+	__atomic_store_n(&ns->proc, proc, __ATOMIC_RELEASE);
 	remove_former_self(ns, proc);
 	proc_sweep(ns);
 	return 0;
@@ -330,8 +330,9 @@ static int enter_new(struct ipc_namespace *ns)
 
 struct proc *proc_mine(struct ipc_namespace *ns)
 {
-	return ns->proc && load_acquire(ns->proc->generation) == ns->proc_generation ? ns->proc :
-										       NULL;
+	struct proc *proc = load_acquire(ns->proc);
+
+	return proc && load_acquire(proc->generation) == ns->proc_generation ? proc : NULL;
 }
 
 int proc_enter(struct ipc_namespace *ns, struct proc **ret_proc)
@@ -359,7 +360,7 @@ void proc_leave(struct ipc_namespace *ns)
 	if (!proc)
 		return;
 	critical_enter();
-	ns->proc = NULL;
+	__atomic_store_n(&ns->proc, NULL, __ATOMIC_RELEASE);
 	remove_proc(ns, proc, proc->generation);
 	critical_leave();
 }

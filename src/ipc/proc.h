@@ -59,7 +59,7 @@ extern proc_exit_fn *proc_exit_hooks[3];
  */
 uint32_t proc_doorbell(const struct proc *proc);
 
-/* The slot of this process, which it enters at first. -ENOMEM, -ENOSPC. */
+/* The slot of this process, which it enters at first. -ENOMEM, -ENOSPC. One thread at a time. */
 int proc_enter(struct ipc_namespace *ns, struct proc **ret_proc);
 /* This process's slot if it has one. */
 struct proc *proc_mine(struct ipc_namespace *ns);

@@ -99,13 +99,13 @@ static void take_out(unsigned i)
 	__atomic_store_n(&here.n, here.n - 1, __ATOMIC_RELEASE);
 }
 
-static void enter_table(void)
+void shm_table_lock(void)
 {
 	critical_enter();
 	pthread_mutex_lock(&here.lock);
 }
 
-static void leave_table(void)
+void shm_table_unlock(void)
 {
 	pthread_mutex_unlock(&here.lock);
 	critical_leave();
@@ -472,14 +472,15 @@ int shm_at(struct ipc_namespace *ns, int id, const void *address, int flag, void
 	if (id < 0)
 		return -EINVAL;
 	ret = parse(address, flag, &w);
-	if (ret == 0)
-		ret = proc_enter(ns, &proc);
 	if (ret < 0)
 		return ret;
 	sweep_marked(ns, id);
-	enter_table();
-	ret = attach_locked(ns, proc, id, &w, ret_address);
-	leave_table();
+	shm_table_lock();
+	/* Within, since the end of the process takes its slot away under the same lock. */
+	ret = proc_enter(ns, &proc);
+	if (ret == 0)
+		ret = attach_locked(ns, proc, id, &w, ret_address);
+	shm_table_unlock();
 	return ret;
 }
 
@@ -493,7 +494,7 @@ int shm_dt(struct ipc_namespace *ns, const void *address)
 
 	if (at % getpagesize())
 		return -EINVAL;
-	enter_table();
+	shm_table_lock();
 	for (unsigned i = find(at); i < here.n;) {
 		struct attachment a = here.table[i];
 
@@ -511,7 +512,7 @@ int shm_dt(struct ipc_namespace *ns, const void *address)
 		take_out(i);
 		detach_record(ns, a.record);
 	}
-	leave_table();
+	shm_table_unlock();
 	return found ? ret : -EINVAL;
 }
 
@@ -523,10 +524,10 @@ bool shm_touches(const void *address, size_t size)
 
 	if (!__atomic_load_n(&here.n, __ATOMIC_ACQUIRE))
 		return false;
-	enter_table();
+	shm_table_lock();
 	i = find(at);
 	touches = i < here.n && here.table[i].address < at + size;
-	leave_table();
+	shm_table_unlock();
 	return touches;
 }
 
@@ -630,7 +631,7 @@ void shm_protected(struct ipc_namespace *ns, const void *address, size_t size, i
 	uintptr_t to = from + ALIGN_UP(size, (uintptr_t)getpagesize());
 	unsigned first;
 
-	enter_table();
+	shm_table_lock();
 	first = find(from);
 	for (unsigned i = first; i < here.n && here.table[i].address < to; i++) {
 		if (here.table[i].prot == prot)
@@ -642,7 +643,7 @@ void shm_protected(struct ipc_namespace *ns, const void *address, size_t size, i
 	}
 	for (unsigned i = find(to) + 1; i-- > (first ? first - 1 : 0);)
 		join(ns, i);
-	leave_table();
+	shm_table_unlock();
 }
 
 void shm_moved(struct ipc_namespace *ns, const void *old, size_t old_size, const void *new,
@@ -650,7 +651,7 @@ void shm_moved(struct ipc_namespace *ns, const void *old, size_t old_size, const
 {
 	uintptr_t from = (uintptr_t)old, to = from + ALIGN_UP(old_size, (uintptr_t)getpagesize());
 
-	enter_table();
+	shm_table_lock();
 	if (size < old_size)
 		forget_range(ns, from + ALIGN_UP(size, (uintptr_t)getpagesize()), to);
 	if (new != old && size)
@@ -669,16 +670,16 @@ void shm_moved(struct ipc_namespace *ns, const void *old, size_t old_size, const
 					 __ATOMIC_RELAXED);
 		insert(a);
 	}
-	leave_table();
+	shm_table_unlock();
 }
 
 void shm_unmapped(struct ipc_namespace *ns, const void *address, size_t size)
 {
 	uintptr_t page = getpagesize();
 
-	enter_table();
+	shm_table_lock();
 	forget_range(ns, (uintptr_t)address, (uintptr_t)address + ALIGN_UP(size, page));
-	leave_table();
+	shm_table_unlock();
 }
 
 /* --- the end of a process, and its forks --- */
@@ -705,26 +706,16 @@ static void exit_shm(struct ipc_namespace *ns, struct proc *proc)
 
 void shm_leave(struct ipc_namespace *ns)
 {
-	enter_table();
+	shm_table_lock();
 	for (unsigned i = 0; i < here.n; i++)
 		here.table[i].record = 0;
-	leave_table();
 	proc_leave(ns);
+	shm_table_unlock();
 }
 
 void shm_init(void)
 {
 	proc_exit_hooks[IPC_SHM_IDS] = exit_shm;
-}
-
-void shm_fork_lock(void)
-{
-	enter_table();
-}
-
-void shm_fork_unlock(void)
-{
-	leave_table();
 }
 
 void shm_fork_prepare(struct ipc_namespace *ns, struct proc *embryo)

@@ -204,8 +204,11 @@ int shm_get(struct ipc_namespace *ns, key_t key, size_t size, int flag)
 	int ret = 0;
 
 	/* An existing key is looked up without a place in the process table. */
-	if (unlikely(!proc_mine(ns)) && (key == IPC_PRIVATE || flag & IPC_CREAT))
+	if (unlikely(!proc_mine(ns)) && (key == IPC_PRIVATE || flag & IPC_CREAT)) {
+		shm_table_lock();
 		ret = proc_enter(ns, &proc);
+		shm_table_unlock();
+	}
 	return ret < 0 ? ret : ipcget(ns, IPC_SHM_IDS, &ops, &params);
 }
 
@@ -305,9 +308,11 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 
 void shm_commit(struct ipc_namespace *ns, struct tx *tx)
 {
+	struct proc *me = load_acquire(ns->proc);
+
 	tx_commit(tx);
-	if (unlikely(ns->proc && load_acquire(ns->proc->removing)))
-		shm_unlink_removed(ns, proc_slot(ns, ns->proc));
+	if (unlikely(me && load_acquire(me->removing)))
+		shm_unlink_removed(ns, proc_slot(ns, me));
 }
 
 void shm_fill_ds(const struct shmid_kernel *shp, struct shmid_ds *ds)
@@ -439,10 +444,11 @@ static int set_locked(struct ipc_namespace *ns, struct tx *tx, struct shmid_kern
 	return 0;
 }
 
-static void rmid_locked(struct ipc_namespace *ns, struct tx *tx, struct shmid_kernel *shp)
+static void rmid_locked(struct ipc_namespace *ns, struct tx *tx, struct shmid_kernel *shp,
+			struct proc *me)
 {
 	if (shp->shm_nattch == 0) {
-		shm_destroy(ns, tx, shp, ns->proc);
+		shm_destroy(ns, tx, shp, me);
 		return;
 	}
 	ipc_set_key_private(ns, tx, IPC_SHM_IDS, &shp->shm_perm);
@@ -450,16 +456,13 @@ static void rmid_locked(struct ipc_namespace *ns, struct tx *tx, struct shmid_ke
 }
 
 /* IPC_SET and IPC_RMID: for the owner, the creator, the privileged. */
-static int ctl_down(struct ipc_namespace *ns, int id, int command, void *buf)
+static int down_locked(struct ipc_namespace *ns, int id, int command, const struct shmid_ds *in)
 {
 	struct shmid_kernel *shp;
-	struct shmid_ds in;
 	struct proc *proc;
 	struct tx *tx;
-	int ret = command == IPC_SET ? os_copy_from(&in, buf, sizeof(in)) : 0;
+	int ret = proc_enter(ns, &proc);
 
-	if (ret == 0)
-		ret = proc_enter(ns, &proc);
 	if (ret == 0)
 		ret = begin(ns, &tx);
 	if (ret < 0)
@@ -467,10 +470,24 @@ static int ctl_down(struct ipc_namespace *ns, int id, int command, void *buf)
 	shp = shm_obtain_object_check(ns, id);
 	ret = shp ? ipc_owner(&shp->shm_perm) : -EINVAL;
 	if (ret == 0 && command == IPC_SET)
-		ret = set_locked(ns, tx, shp, &in);
+		ret = set_locked(ns, tx, shp, in);
 	else if (ret == 0)
-		rmid_locked(ns, tx, shp);
+		rmid_locked(ns, tx, shp, proc);
 	shm_commit(ns, tx);
+	return ret;
+}
+
+static int ctl_down(struct ipc_namespace *ns, int id, int command, void *buf)
+{
+	struct shmid_ds in;
+	int ret = command == IPC_SET ? os_copy_from(&in, buf, sizeof(in)) : 0;
+
+	if (ret < 0)
+		return ret;
+	/* The process may end in another thread: its slot stays while we use it. */
+	shm_table_lock();
+	ret = down_locked(ns, id, command, &in);
+	shm_table_unlock();
 	return ret;
 }
 

@@ -106,8 +106,8 @@ void shm_leave(struct ipc_namespace *ns);
  * Around fork; see proc.h. The attachments of the parent are the child's too. The table of
  * attachments is locked from before prepare until unlock in the parent, fork_child in the child.
  */
-void shm_fork_lock(void);
+void shm_table_lock(void);
 void shm_fork_prepare(struct ipc_namespace *ns, struct proc *embryo);
-void shm_fork_unlock(void);
+void shm_table_unlock(void);
 /* embryo: the child's slot carries the attachments already. */
 void shm_fork_child(struct ipc_namespace *ns, bool embryo);
