@@ -130,7 +130,20 @@ int os_statfs(const char *path, struct statfs *ret_statfs)
 
 int os_ftruncate(int fd, off_t size)
 {
-	return CALL(SYS_ftruncate, fd, size);
+	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY}, raised;
+	int ret = CALL(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit);
+
+	if (ret < 0 || limit.rlim_cur >= (rlim_t)size)
+		return CALL(SYS_ftruncate, fd, size);
+	if (limit.rlim_max < (rlim_t)size)
+		return -EFBIG;
+	raised = limit;
+	raised.rlim_cur = limit.rlim_max;
+	ret = CALL(SYS_prlimit64, 0, RLIMIT_FSIZE, &raised, NULL);
+	if (ret == 0)
+		ret = CALL(SYS_ftruncate, fd, size);
+	CALL(SYS_prlimit64, 0, RLIMIT_FSIZE, &limit, NULL);
+	return ret;
 }
 
 int os_fallocate(int fd, off_t offset, off_t size)

@@ -37,6 +37,7 @@ int os_fstat(int fd, struct stat *ret_stat);
 int os_stat(const char *path, struct stat *ret_stat);
 int os_lstat(const char *path, struct stat *ret_stat);
 int os_statfs(const char *path, struct statfs *ret_statfs);
+/* The soft limit of file sizes (`ulimit -f`) does not count: -EFBIG beyond the hard one, never SIGXFSZ. */
 int os_ftruncate(int fd, off_t size);
 int os_fallocate(int fd, off_t offset, off_t size);
 int os_punch_hole(int fd, off_t offset, off_t size);

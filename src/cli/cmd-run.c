@@ -22,6 +22,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef VEE_LIBDIR_BELOW
+#define VEE_LIBDIR_BELOW "/../lib"
+#endif
 #ifndef VEE_LIBDIR
 #define VEE_LIBDIR "/usr/local/lib"
 #endif
@@ -57,7 +60,7 @@ static bool library_at(const char *folder, const char *below, char *ret_path)
 /* Beside the command in the build folder, else where the installation has put it. */
 static bool find_library(char *ret_path)
 {
-	static const char *const below[] = {"", "/../lib", "/../lib/vee"};
+	static const char *const below[] = {"", VEE_LIBDIR_BELOW, "/../lib", "/../lib/vee"};
 	char exe[PATH_MAX];
 	ssize_t length = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	char *slash;
