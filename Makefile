@@ -13,7 +13,7 @@ export BUILDDIR
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all run check bench install uninstall clean distclean format format-check help
+.PHONY: all run check bench differential install uninstall clean distclean format format-check help
 .PHONY: asan ubsan tsan clang musl check-asan check-ubsan check-tsan check-clang check-musl
 
 all: $(BUILDDIR)/build.ninja ## build vee, libvee.so and libvee-sysv.so in BUILDDIR
@@ -35,6 +35,9 @@ check: ## install what is missing, build, test; the last line is the count
 
 bench: all ## measure against the kernel, side by side
 	@bench/run
+
+differential: all ## a million random semaphore operations on the kernel and on vee, side by side
+	@test/differential/run --ops 1000000 --seed clock
 
 install: all ## install below PREFIX (DESTDIR is honoured)
 	$(MESON) configure $(BUILDDIR) -Dprefix=$(PREFIX)

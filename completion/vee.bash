@@ -5,10 +5,11 @@ _vee_namespaces()
 	vee ns ls 2>/dev/null | awk 'NR > 1 { print $1 }'
 }
 
-# $1: the column of `vee ls` (1 key, 2 id); $2: the namespace, or nothing
+# $1: -m or -s; $2: the column of `vee ls` (1 key, 2 id); $3: the namespace, or nothing
 _vee_objects()
 {
-	vee ls ${2:+--ns "$2"} 2>/dev/null | awk -v column="$1" 'NR > 1 { print $column }'
+	vee ls "$1" ${3:+--ns "$3"} 2>/dev/null |
+		awk -v column="$2" 'NF == 0 { exit } NR > 1 && $column != "0x00000000" { print $column }'
 }
 
 # Where the command that `vee run` runs stands on the line; nothing if it is not there yet.
@@ -59,7 +60,7 @@ _vee()
 	for ((i = 2; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		-n | --ns) ns=${COMP_WORDS[i + 1]} ;;
-		-m | --shmem-id | -M | --shmem-key) last=${COMP_WORDS[i]} ;;
+		-[mMsS] | --shmem-id | --shmem-key | --semaphore-id | --semaphore-key) last=${COMP_WORDS[i]} ;;
 		esac
 	done
 	case $command in
@@ -70,13 +71,15 @@ _vee()
 		fi
 		words='--ns --private --help'
 		;;
-	ls) words='--shmems --json --ns --help' ;;
+	ls) words='--shmems --semaphores --json --ns --help' ;;
 	rm)
-		words='--shmem-id --shmem-key --all --ns --help'
+		words='--shmem-id --shmem-key --semaphore-id --semaphore-key --all --ns --help'
 		if [[ $cur != -* ]]; then
 			case $last in
-			-m | --shmem-id) words=$(_vee_objects 2 "$ns") ;;
-			-M | --shmem-key) words=$(_vee_objects 1 "$ns") ;;
+			-m | --shmem-id) words=$(_vee_objects -m 2 "$ns") ;;
+			-M | --shmem-key) words=$(_vee_objects -m 1 "$ns") ;;
+			-s | --semaphore-id) words=$(_vee_objects -s 2 "$ns") ;;
+			-S | --semaphore-key) words=$(_vee_objects -s 1 "$ns") ;;
 			esac
 		fi
 		;;
@@ -99,7 +102,7 @@ _vee()
 	limits)
 		words='--json --ns --help'
 		if [[ $cur != -* ]]; then
-			words='shmmax= shmall= shmmni= shm_rmid_forced='
+			words='shmmax= shmall= shmmni= shm_rmid_forced= semmsl= semmns= semopm= semmni='
 			compopt -o nospace
 		fi
 		;;

@@ -1,5 +1,6 @@
 /*
- * fork.c - the child of a fork has its parent's attachments, from the moment when fork returns.
+ * fork.c - the child of a fork has its parent's attachments, from the moment when fork returns, and
+ * none of its adjustments and sleepers.
  *
  * pthread_atfork covers every fork that libc makes, those inside forkpty and daemon too. Only the caller of fork
  * learns the child's pid: fork_note_child(). vfork, posix_spawn and exec need nothing: the child has the
@@ -7,6 +8,7 @@
  * at its first call (namespace_on_unseen_fork).
  */
 #include "api/fork.h"
+#include "sem/sem.h"
 #include "shm/shm.h"
 
 #include <errno.h>
@@ -46,6 +48,7 @@ static void child_starts(bool locked)
 	if (!locked)
 		critical_enter();
 	namespace_fork_child();
+	sem_fork_child();
 	ns = namespace_opened();
 	if (ns) {
 		mine = proc_fork_child(ns, forking.embryo, forking.generation);
@@ -81,6 +84,7 @@ pid_t fork_note_child(pid_t pid)
 static void init(void)
 {
 	shm_init();
+	sem_init();
 	namespace_on_unseen_fork(unseen_fork);
 	pthread_atfork(fork_before, fork_after_parent, fork_after_child);
 }

@@ -1,6 +1,8 @@
 /* namespace.c - the public vee_* calls; errno exists from here on. */
 #include "vee/namespace.h"
 #include "api/fork.h"
+#include "api/semun.h"
+#include "sem/sem.h"
 #include "shm/shm.h"
 
 #include <errno.h>
@@ -49,6 +51,40 @@ VEE_EXPORT int vee_shmctl(int id, int command, struct shmid_ds *buf)
 	struct ipc_namespace *ns;
 
 	return open_namespace(&ns) < 0 ? -1 : result(shm_ctl(ns, id, command, buf));
+}
+
+VEE_EXPORT int vee_semget(key_t key, int nsems, int flag)
+{
+	struct ipc_namespace *ns;
+
+	return open_namespace(&ns) < 0 ? -1 : result(sem_get(ns, key, nsems, flag));
+}
+
+VEE_EXPORT int vee_semtimedop(int id, struct sembuf *sops, size_t nsops,
+			      const struct timespec *timeout)
+{
+	struct ipc_namespace *ns;
+
+	return open_namespace(&ns) < 0 ?
+		       -1 :
+		       result(sem_timedop(ns, id, sops, (unsigned)nsops, timeout));
+}
+
+VEE_EXPORT int vee_semop(int id, struct sembuf *sops, size_t nsops)
+{
+	return vee_semtimedop(id, sops, nsops, NULL);
+}
+
+VEE_EXPORT int vee_semctl(int id, int semnum, int command, ...)
+{
+	struct ipc_namespace *ns;
+	va_list args;
+	uintptr_t arg;
+
+	va_start(args, command);
+	arg = semun_take(command, args);
+	va_end(args);
+	return open_namespace(&ns) < 0 ? -1 : result(sem_ctl(ns, id, semnum, command, arg));
 }
 
 VEE_EXPORT const char *vee_namespace_error(void)

@@ -1,5 +1,6 @@
 /* journal.c - transactions, and the recovery of those whose owner died; see journal.h. */
 #include "arena/journal.h"
+#include "arena/slab.h"
 #include "base/os.h"
 
 #include <errno.h>
@@ -56,13 +57,20 @@ static void recovery_leave(struct arena *arena)
 	pthread_mutex_unlock(&arena->header->recovery_lock.mutex);
 }
 
+static struct journal_entry *entry_at(struct arena *arena, struct journal *journal, uint32_t n)
+{
+	struct journal_entry *more = arena_ptr(arena, journal->more);
+
+	return n < JOURNAL_ENTRIES ? &journal->entry[n] : &more[n - JOURNAL_ENTRIES];
+}
+
 /* The caller holds recovery_lock or owns the journal. */
 static void play_back(struct arena *arena, struct journal *journal)
 {
 	uint32_t n = journal->length;
 
 	while (n > 0) {
-		const struct journal_entry *entry = &journal->entry[--n];
+		const struct journal_entry *entry = entry_at(arena, journal, --n);
 
 		memcpy(arena->base + entry->at, &entry->old, entry->size);
 		/* JOURNAL_PLAYED: the bytes are back before the entry stops to count. */
@@ -236,12 +244,18 @@ static void tx_close(struct tx *tx)
 	critical_leave();
 }
 
-void tx_commit(struct tx *tx)
+void tx_stand(struct tx *tx)
 {
 	/* JOURNAL_SAVE: all stores stand before the journal is empty. */
 	compiler_barrier();
 	tx->journal->length = 0;
 	arena_crash_point();
+}
+
+void tx_commit(struct tx *tx)
+{
+	if (tx->journal->length)
+		tx_stand(tx);
 	tx_close(tx);
 }
 
@@ -251,14 +265,48 @@ void tx_abort(struct tx *tx)
 	tx_close(tx);
 }
 
+/* What allotting and freeing the memory for more entries needs itself. */
+#define GROWTH_ENTRIES 96u
+
+int tx_reserve(struct tx *tx, unsigned n)
+{
+	struct journal *journal = tx->journal;
+	uint32_t wanted = journal->length + n + GROWTH_ENTRIES, have;
+	ref_t ref, old = journal->more;
+	int ret;
+
+	if (likely(wanted <= JOURNAL_ENTRIES + journal->more_room))
+		return 0;
+	wanted = ALIGN_UP(wanted * 2 - JOURNAL_ENTRIES, ARENA_PAGE / sizeof(struct journal_entry));
+	ret = arena_alloc(tx, (uint64_t)wanted * sizeof(struct journal_entry), &ref);
+	if (ret < 0)
+		return ret;
+	/* The two entries are in the old memory and in the new, whichever `more` names. */
+	tx_save(tx, &journal->more, sizeof(journal->more));
+	tx_save(tx, &journal->more_room, sizeof(journal->more_room));
+	have = journal->length > JOURNAL_ENTRIES ? journal->length - JOURNAL_ENTRIES : 0;
+	if (have)
+		memcpy(arena_ptr(tx->arena, ref), arena_ptr(tx->arena, old),
+		       have * sizeof(struct journal_entry));
+	compiler_barrier();
+	journal->more = ref;
+	arena_crash_point();
+	journal->more_room = wanted;
+	arena_free(tx, old);
+	return 0;
+}
+
 void tx_save(struct tx *tx, void *at, unsigned size)
 {
 	struct journal *journal = tx->journal;
 	uint32_t n = journal->length;
 	struct journal_entry *entry = &journal->entry[n];
 
-	if (unlikely(n == JOURNAL_ENTRIES))
-		__builtin_trap();
+	if (unlikely(n >= JOURNAL_ENTRIES)) {
+		if (n >= JOURNAL_ENTRIES + journal->more_room)
+			__builtin_trap();
+		entry = entry_at(tx->arena, journal, n);
+	}
 	arena_crash_point();
 	entry->at = arena_ref(tx->arena, at);
 	entry->size = size;
@@ -274,8 +322,10 @@ const char *journal_check(struct arena *arena)
 	for (uint32_t i = 0; i < arena->header->journals_ready; i++) {
 		const struct journal *journal = journal_at(arena, i);
 
-		if (journal->length > JOURNAL_ENTRIES)
+		if (journal->length > JOURNAL_ENTRIES + journal->more_room)
 			return "a journal is longer than it can be";
+		if (journal->more && (journal->more < ARENA_HEAP_AT || journal->more % ARENA_PAGE))
+			return "a journal's further entries lie nowhere";
 	}
 	return NULL;
 }

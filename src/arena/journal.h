@@ -22,6 +22,9 @@
  *     sound state once that journal, if still of that generation, has been played back.
  *  4. Playing back changes nothing when done twice; recovery_lock makes it once at a time.
  *  5. A journal gets a new generation when a new thread claims it, after it was played back.
+ *  6. Entries beyond JOURNAL_ENTRIES lie in memory of the heap, `more`, which a journal keeps once it has
+ *     it. When it grows the entries are copied, and the old memory, though free, keeps its
+ *     bytes to the end of the transaction: played back past the growth, it is read again.
  *
  * Ordering: a process dies between two instructions, and all its stores before that
  * instruction become visible, in no matter what order, before the kernel marks its
@@ -48,8 +51,10 @@ _Static_assert(sizeof(struct journal_entry) == 16, "layout");
 struct journal {
 	pthread_mutex_t claim; /* robust; held by the owning thread as long as it lives */
 	uint32_t generation;
-	uint32_t length; /* entries that count */
-	uint8_t pad[48];
+	uint32_t length;    /* entries that count */
+	ref_t more;	    /* the entries from JOURNAL_ENTRIES on, or 0 */
+	uint32_t more_room; /* how many fit there */
+	uint8_t pad[40];
 	struct journal_entry entry[JOURNAL_ENTRIES];
 };
 _Static_assert(sizeof(struct journal) <= ARENA_PAGE, "a journal fits its page");
@@ -76,6 +81,17 @@ int tx_begin(struct arena *arena, struct tx **ret_tx);
 void tx_lock(struct tx *tx, struct arena_lock *lock);
 void tx_commit(struct tx *tx);
 void tx_abort(struct tx *tx);
+/*
+ * The first half of tx_commit(): all stores stand, the locks are held on. For what may be seen
+ * without a lock, and so must not be taken back; tx_commit() follows.
+ */
+void tx_stand(struct tx *tx);
+
+/*
+ * Makes room for n more stores; without it a transaction has JOURNAL_ENTRIES. May take memory_lock.
+ * Returns 0, or -ENOMEM / -ENOSPC with nothing changed.
+ */
+int tx_reserve(struct tx *tx, unsigned n);
 
 /* Saves old bytes before a store to them. */
 void tx_save(struct tx *tx, void *at, unsigned size);

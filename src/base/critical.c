@@ -23,6 +23,8 @@ bool critical_defer(const siginfo_t *info, void *ucontext)
 	memcpy(&here->mask, &context->uc_sigmask, sizeof(here->mask));
 	memset(&context->uc_sigmask, 0xff, sizeof(here->mask));
 	here->pending = true;
+	if (here->sleeps_on)
+		__atomic_fetch_or(here->sleeps_on, CRITICAL_SIGNAL, __ATOMIC_RELAXED);
 	return true;
 }
 

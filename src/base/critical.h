@@ -14,6 +14,7 @@
  *  1. depth > 0 exactly while the thread is inside a section.
  *  2. At most one signal is kept: keeping it blocks the others.
  *  3. A kept signal is sent again (same siginfo) before the mask of the interrupted code returns.
+ *  4. A section that sleeps is woken by a kept signal, whether it came before or in the system call.
  */
 #pragma once
 
@@ -26,7 +27,11 @@ struct critical {
 	bool pending; /* a signal is kept in info; mask is what to go back to */
 	siginfo_t info;
 	uint64_t mask; /* the kernel's 64-bit signal set, before all were blocked */
+	/* The futex word on which the section is about to sleep: a kept signal adds CRITICAL_SIGNAL to it. */
+	uint32_t *sleeps_on;
 };
+
+#define CRITICAL_SIGNAL 0x80000000u
 
 extern VEE_TLS struct critical critical_here;
 

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 struct os_fault os_fault;
+unsigned os_memory_epoch;
+VEE_TLS struct os_good_page os_good_page;
 
 #if defined(__x86_64__)
 static inline long raw_call(long nr, long a, long b, long c, long d, long e, long f)
@@ -72,6 +74,11 @@ static inline long call(long nr, long a, long b, long c, long d, long e, long f)
 #define C5(nr, a, b, c, d, e)			    call(nr, L(a), L(b), L(c), L(d), L(e), 0)
 #define C6(nr, a, b, c, d, e, f)		    call(nr, L(a), L(b), L(c), L(d), L(e), L(f))
 #define CALL(...)				    PICK(__VA_ARGS__, C6, C5, C4, C3, C2, C1, C0)(__VA_ARGS__)
+
+static void memory_went(void)
+{
+	__atomic_fetch_add(&os_memory_epoch, 1, __ATOMIC_RELAXED);
+}
 
 int os_open(const char *path, int flags, mode_t mode)
 {
@@ -211,6 +218,16 @@ int os_fchmod(int fd, mode_t mode)
 	return CALL(SYS_fchmod, fd, mode);
 }
 
+ssize_t os_fgetxattr(int fd, const char *name, void *buf, size_t size)
+{
+	return CALL(SYS_fgetxattr, fd, name, buf, size);
+}
+
+int os_fsetxattr(int fd, const char *name, const void *value, size_t size)
+{
+	return CALL(SYS_fsetxattr, fd, name, value, size, 0);
+}
+
 int os_chown(const char *path, uid_t uid, gid_t gid)
 {
 	return CALL(SYS_fchownat, AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
@@ -233,11 +250,14 @@ int os_memfd_create(const char *name, unsigned flags)
 
 intptr_t os_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
 {
+	if (flags & MAP_FIXED)
+		memory_went();
 	return CALL(SYS_mmap, addr, size, prot, flags, fd, offset);
 }
 
 int os_munmap(void *addr, size_t size)
 {
+	memory_went();
 	return CALL(SYS_munmap, addr, size);
 }
 
@@ -248,6 +268,7 @@ int os_munlock(void *addr, size_t size)
 
 int os_mprotect(void *addr, size_t size, int prot)
 {
+	memory_went();
 	return CALL(SYS_mprotect, addr, size, prot);
 }
 
@@ -263,6 +284,7 @@ int os_mincore(void *addr, size_t size, unsigned char *vec)
 
 intptr_t os_mremap(void *addr, size_t old_size, size_t size, int flags, void *to)
 {
+	memory_went();
 	return CALL(SYS_mremap, addr, old_size, size, flags, to);
 }
 
@@ -313,6 +335,11 @@ int os_kill(pid_t pid, int sig)
 	return CALL(SYS_kill, pid, sig);
 }
 
+int os_tgkill(pid_t pid, pid_t tid, int sig)
+{
+	return CALL(SYS_tgkill, pid, tid, sig);
+}
+
 int os_memlock_limit(uint64_t *ret_bytes)
 {
 	struct rlimit limit;
@@ -356,10 +383,70 @@ int os_nanosleep_ns(uint64_t ns)
 	return CALL(SYS_nanosleep, &time, NULL);
 }
 
+int64_t os_seconds(void)
+{
+	return time(NULL); /* by the vDSO, a load */
+}
+
+uint64_t os_monotonic_ns(void)
+{
+	struct timespec now = {0, 0};
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+unsigned os_processors(void)
+{
+	unsigned long mask[128] = {0};
+	long size = CALL(SYS_sched_getaffinity, 0, sizeof(mask), mask);
+	unsigned n = 0;
+
+	for (unsigned i = 0; size > 0 && i < size / sizeof(mask[0]); i++)
+		n += __builtin_popcountl(mask[i]);
+	return n ? n : 1;
+}
+
+/* <linux/futex.h>, which musl-gcc has not */
+#define FUTEX_WAKE	       1
+#define FUTEX_WAIT_BITSET      9
+#define FUTEX_BITSET_MATCH_ANY 0xffffffffu
+
+static struct timespec timespec_of(uint64_t ns)
+{
+	return (struct timespec){ns / 1000000000, ns % 1000000000};
+}
+
+int os_futex_wait(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
+{
+	struct timespec deadline = timespec_of(deadline_ns);
+
+	return CALL(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &deadline, NULL,
+		    FUTEX_BITSET_MATCH_ANY);
+}
+
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
+
+int os_futex_waitv(struct os_futex *list, unsigned n, uint64_t deadline_ns)
+{
+	struct timespec deadline = timespec_of(deadline_ns);
+	int ret = CALL(SYS_futex_waitv, list, n, 0, &deadline, CLOCK_MONOTONIC);
+
+	return ret > 0 ? 0 : ret;
+}
+
+int os_futex_wake(uint32_t *word, int n)
+{
+	return CALL(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+}
+
 static int copy_across(long nr, void *mine, const void *theirs, size_t size)
 {
 	struct iovec local = {mine, size}, remote = {(void *)theirs, size};
-	long n = CALL(nr, os_getpid(), &local, 1, &remote, 1, 0);
+	long n = CALL(nr, os_gettid(), &local, 1, &remote, 1,
+		      0); /* the first thread may have ended */
 
 	if (n == (long)size)
 		return 0;
@@ -393,6 +480,23 @@ int os_copy_to(void *to, const void *from, size_t size)
 		return ret;
 	memcpy(to, from, size);
 	return 0;
+}
+
+/* rt_sigprocmask() reads the set before it finds that there is nothing that it could do with it. */
+static bool word_readable(uintptr_t at)
+{
+	return at >= 4096 &&
+	       CALL(SYS_rt_sigprocmask, -1, at & ~7ul, NULL, sizeof(uint64_t)) != -EFAULT;
+}
+
+bool os_probe(const void *at, size_t size)
+{
+	unsigned epoch = __atomic_load_n(&os_memory_epoch, __ATOMIC_RELAXED);
+
+	if (!word_readable((uintptr_t)at) || !word_readable((uintptr_t)at + size - 1))
+		return false;
+	os_good_page = (struct os_good_page){(uintptr_t)at >> 12, epoch};
+	return true;
 }
 
 ssize_t os_read_file(const char *path, char *buf, size_t size)

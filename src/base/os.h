@@ -52,6 +52,8 @@ int os_link(const char *from, const char *to);
 int os_chmod(const char *path, mode_t mode);
 int os_fchmod(int fd, mode_t mode);
 int os_chown(const char *path, uid_t uid, gid_t gid);
+ssize_t os_fgetxattr(int fd, const char *name, void *buf, size_t size);
+int os_fsetxattr(int fd, const char *name, const void *value, size_t size);
 ssize_t os_getdents(int fd, void *buf, size_t size);
 ssize_t os_readlink(const char *path, char *buf, size_t size);
 int os_memfd_create(const char *name, unsigned flags);
@@ -73,12 +75,36 @@ int os_getgroups(int size, gid_t *list);
 /* The effective capability set of the calling thread, as a bit mask. 0 if it can't be read. */
 uint64_t os_capabilities(void);
 int os_kill(pid_t pid, int sig);
+int os_tgkill(pid_t pid, pid_t tid, int sig);
 int os_memlock_limit(uint64_t *ret_bytes);
 int os_total_swap(uint64_t *ret_bytes);
 int os_clock(clockid_t clock, struct timespec *ret_time);
 int os_tgsigqueueinfo(int sig, siginfo_t *info);
 int os_sigprocmask_raw(int how, const uint64_t *set);
 int os_nanosleep_ns(uint64_t ns);
+/* Seconds since the epoch, as the kernel's coarse clock has them. */
+int64_t os_seconds(void);
+/* Of CLOCK_MONOTONIC. */
+uint64_t os_monotonic_ns(void);
+/* Processors that the calling thread may run on; 1 if it can't be told. */
+unsigned os_processors(void);
+
+/*
+ * Sleep on words that other processes share. deadline_ns: of CLOCK_MONOTONIC; there always is one, since a
+ * wait without is restarted silently after a signal. Each returns 0 when woken, -EAGAIN if a word
+ * differs, -ETIMEDOUT, -EINTR.
+ */
+int os_futex_wait(uint32_t *word, uint32_t expected, uint64_t deadline_ns);
+struct os_futex {
+	uint64_t expected;
+	uint64_t word; /* its address */
+	uint32_t flags, reserved;
+};
+#define OS_FUTEX_32	  2u
+#define OS_FUTEX_WAIT_MAX 128u
+/* On several at once; -ENOSYS before Linux 5.16. */
+int os_futex_waitv(struct os_futex *list, unsigned n, uint64_t deadline_ns);
+int os_futex_wake(uint32_t *word, int n);
 
 /*
  * Copies from / to memory that may not be there: -EFAULT instead of a signal. Where the sandbox
@@ -89,3 +115,25 @@ int os_copy_to(void *to, const void *from, size_t size);
 
 /* Reads a small file whole; returns its length, NUL-terminated in buf. */
 ssize_t os_read_file(const char *path, char *buf, size_t size);
+
+/*
+ * Can the bytes be read? Keeps the page that was found good last, until memory is taken away through this file.
+ * size: a page at most.
+ */
+extern unsigned os_memory_epoch;
+struct os_good_page {
+	uintptr_t page;
+	unsigned epoch;
+};
+extern VEE_TLS struct os_good_page os_good_page;
+bool os_probe(const void *at, size_t size);
+
+static inline bool os_readable(const void *at, size_t size)
+{
+	uintptr_t first = (uintptr_t)at >> 12, last = ((uintptr_t)at + size - 1) >> 12;
+
+	if (likely(first == last && first == os_good_page.page &&
+		   os_good_page.epoch == __atomic_load_n(&os_memory_epoch, __ATOMIC_RELAXED)))
+		return true;
+	return os_probe(at, size);
+}

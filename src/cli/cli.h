@@ -1,13 +1,13 @@
 /*
  * cli.h - what the commands of `vee` share.
  *
- * What a caller sees: main.c picks a cmd_NAME() and exits with what it returns. Nothing but `ns create` makes a
- * namespace: a command on one that is not there says so, or has nothing to show.
+ * What a caller sees: main.c picks a cmd_NAME() and exits with what it returns. Nothing but `ns create`, and root's
+ * `run --ns`, makes a namespace: a command on one that is not there says so, or has nothing to show.
  * Values go to stdout, everything else to stderr as "vee CMD: what".
  */
 #pragma once
 
-#include "ipc/namespace.h"
+#include "ipc/guests.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <sys/types.h>
@@ -52,16 +52,24 @@ void table_cell(struct table *table, unsigned column, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Prints and frees it. */
 void table_print(struct table *table);
+void table_free(struct table *table);
 /* Prints it, indented, and lets go of it. */
 void json_print(json_t *json);
 
 /* The command of a process, printable ASCII; "" if there is none. */
 const char *pid_command(int pid, char *buf, size_t size);
 
+/* accounts.c: root's named namespaces are the machine's: the system's accounts may use them. */
+bool accounts_belong_in(const char *name);
+/* namespace_make() for them: /etc/passwd's users up to SYS_UID_MAX, and nobody. */
+int accounts_make_namespace(struct ipc_namespace *ns, const char *dir);
+
 /* folder.c: the folders of namespaces. */
 
 /* name, or what stands for none: $VEE_NS, "default". */
 const char *folder_name(const char *name);
+/* Before a namespace is opened: what each mechanism does when it finds a process dead. folder_open() does it. */
+void folder_hooks(void);
 /*
  * Opens the namespace, which must be there. Returns 0; -ENOENT, and has said nothing; another negative errno,
  * and has said why.

@@ -10,7 +10,7 @@ static int help(void)
 	printf("Usage: vee gc [--ns NAME | --all]\n"
 	       "\n"
 	       "Remove what dead processes left: their traces, segments that were marked to go and\n"
-	       "that only they held, and files that belong to no segment.\n"
+	       "that only they held, and files that belong to no segment. SEM_UNDO is done for them.\n"
 	       "\n"
 	       "Options:\n"
 	       "  -n, --ns NAME  in this namespace (default: $VEE_NS, else \"default\")\n"

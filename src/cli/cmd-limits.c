@@ -1,7 +1,6 @@
-/* cmd-limits.c - `vee limits`: shows or sets the limits of a namespace, no root needed. */
-#include "arena/journal.h"
+/* cmd-limits.c - `vee limits`: shows or sets the limits of a namespace; no root is needed. */
+#include "api/limits.h"
 #include "cli/cli.h"
-#include "shm/shm.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -20,112 +19,83 @@ static int help(void)
 	       "  shmall           pages in all segments\n"
 	       "  shmmni           segments, at most %d\n"
 	       "  shm_rmid_forced  1: a segment goes as soon as nobody is attached; 0\n"
+	       "  semmsl           semaphores a set\n"
+	       "  semmns           semaphores in all sets\n"
+	       "  semopm           operations a call\n"
+	       "  semmni           sets, at most %d\n"
 	       "\n"
 	       "Options:\n"
 	       "  -J, --json       print JSON\n"
 	       "  -n, --ns NAME    of this namespace (default: $VEE_NS, else \"default\")\n"
 	       "  -h, --help       show this help\n",
-	       IPCMNI);
+	       IPCMNI, IPCMNI);
 	return CLI_OK;
 }
 
-enum limit_name {
-	SHMMAX,
-	SHMALL,
-	SHMMNI,
-	SHM_RMID_FORCED,
-	N_LIMITS
-};
-
-static const struct {
-	const char *name, *unit;
-	uint64_t max;
-} limits[N_LIMITS] = {
-	[SHMMAX] = {"shmmax", "bytes", UINT64_MAX},
-	[SHMALL] = {"shmall", "pages", UINT64_MAX},
-	[SHMMNI] = {"shmmni", "segments", IPCMNI},
-	[SHM_RMID_FORCED] = {"shm_rmid_forced", "", 1},
-};
-
-struct change {
-	enum limit_name which;
-	uint64_t value;
+/* Those of message queues mean nothing yet. */
+static const enum limit_id shown[] = {
+	LIMIT_SHMMAX, LIMIT_SHMALL, LIMIT_SHMMNI, LIMIT_SHM_RMID_FORCED,
+	LIMIT_SEMMSL, LIMIT_SEMMNS, LIMIT_SEMOPM, LIMIT_SEMMNI,
 };
 
 /* Returns CLI_OK or CLI_USAGE. */
-static int parse_change(const char *text, struct change *ret_change)
+static int parse_change(const char *text, struct limit_change *ret_change)
 {
 	const char *equals = strchr(text, '=');
 	size_t length = equals ? (size_t)(equals - text) : 0;
 
 	if (!equals)
 		return cli_usage("%s: LIMIT=VALUE is needed", text);
-	for (unsigned i = 0; i < N_LIMITS; i++) {
-		if (strlen(limits[i].name) != length || memcmp(limits[i].name, text, length))
+	for (unsigned i = 0; i < ARRAY_SIZE(shown); i++) {
+		const struct limit *limit = &limits[shown[i]];
+
+		if (strlen(limit->name) != length || memcmp(limit->name, text, length))
 			continue;
-		ret_change->which = i;
-		if (cli_number(equals + 1, limits[i].max, &ret_change->value))
+		ret_change->id = shown[i];
+		if (cli_number(equals + 1, limit->max, &ret_change->value))
 			return CLI_OK;
-		return cli_usage("%s: not a number from 0 to %" PRIu64, text, limits[i].max);
+		return cli_usage("%s: not a number from 0 to %" PRIu64, text, limit->max);
 	}
 	return cli_usage("%s: no such limit", text);
 }
 
-static int set_limits(struct ipc_namespace *ns, const struct change *changes, unsigned n)
+/* A value of /proc/sys/kernel/sem may be negative. */
+static void value_text(struct ipc_namespace *ns, enum limit_id id, char *buf, size_t size)
 {
-	struct ipc_namespace_record *record = ns->record;
-	struct tx *tx;
-	int ret = tx_begin(&ns->arena, &tx);
+	uint64_t value = limit_get(ns, id);
 
-	if (ret < 0)
-		return ret;
-	tx_lock(tx, &ipc_ids_of(ns, IPC_SHM_IDS)->lock);
-	for (unsigned i = 0; i < n; i++) {
-		switch (changes[i].which) {
-		case SHMMAX:
-			tx_set(tx, record->shm_ctlmax, changes[i].value);
-			break;
-		case SHMALL:
-			tx_set(tx, record->shm_ctlall, changes[i].value);
-			break;
-		case SHMMNI:
-			tx_set(tx, record->shm_ctlmni, (uint32_t)changes[i].value);
-			break;
-		case SHM_RMID_FORCED:
-			tx_set(tx, record->shm_rmid_forced, (uint32_t)changes[i].value);
-			break;
-		case N_LIMITS:
-			break;
-		}
-	}
-	tx_commit(tx);
-	return 0;
+	if (limits[id].size == 8)
+		snprintf(buf, size, "%" PRIu64, value);
+	else
+		snprintf(buf, size, "%" PRId64, (int64_t)value);
 }
 
-static void print_limits(const struct ipc_namespace_record *record, bool json)
+static void print_limits(struct ipc_namespace *ns, bool json)
 {
 	static const char *const heads[] = {"LIMIT", "VALUE", "UNIT"};
-	const uint64_t values[N_LIMITS] = {record->shm_ctlmax, record->shm_ctlall,
-					   record->shm_ctlmni, record->shm_rmid_forced};
 	struct table table;
+	char value[32];
 
 	if (json) { /* by hand: jansson's integers are signed, shmmax is beyond them */
-		for (unsigned i = 0; i < N_LIMITS; i++)
-			printf("%s\n  \"%s\": %" PRIu64, i ? "," : "{", limits[i].name, values[i]);
+		for (unsigned i = 0; i < ARRAY_SIZE(shown); i++) {
+			value_text(ns, shown[i], value, sizeof(value));
+			printf("%s\n  \"%s\": %s", i ? "," : "{", limits[shown[i]].name, value);
+		}
 		puts("\n}");
 		return;
 	}
 	table_init(&table, ARRAY_SIZE(heads), 1 << 1, heads);
-	for (unsigned i = 0; i < N_LIMITS; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(shown); i++) {
+		value_text(ns, shown[i], value, sizeof(value));
 		table_row(&table);
-		table_cell(&table, 0, "%s", limits[i].name);
-		table_cell(&table, 1, "%" PRIu64, values[i]);
-		table_cell(&table, 2, "%s", limits[i].unit);
+		table_cell(&table, 0, "%s", limits[shown[i]].name);
+		table_cell(&table, 1, "%s", value);
+		table_cell(&table, 2, "%s", limits[shown[i]].unit);
 	}
 	table_print(&table);
 }
 
-static int limits_of(const char *name, bool json, const struct change *changes, unsigned n)
+static int limits_of(const char *name, bool json, const struct limit_change *changes, unsigned n)
 {
 	static struct ipc_namespace ns;
 	int ret = folder_open_existing(name, &ns);
@@ -133,11 +103,11 @@ static int limits_of(const char *name, bool json, const struct change *changes, 
 	if (ret < 0)
 		return CLI_FAILED;
 	if (n)
-		ret = set_limits(&ns, changes, n);
+		ret = limits_set(&ns, changes, n);
 	if (ret < 0)
 		cli_error("%s: %s", folder_name(name), strerror(-ret));
 	else if (!n || json)
-		print_limits(ns.record, json);
+		print_limits(&ns, json);
 	namespace_close(&ns);
 	return ret < 0 ? CLI_FAILED : CLI_OK;
 }
@@ -150,7 +120,7 @@ int cmd_limits(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	struct change changes[16];
+	struct limit_change changes[16];
 	const char *name = NULL;
 	bool json = false;
 	unsigned n = 0;

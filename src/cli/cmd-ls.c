@@ -1,28 +1,28 @@
-/* cmd-ls.c - `vee ls`: the objects of a namespace, and who is attached to them. */
-#include "cli/cli.h"
-#include "shm/shm.h"
+/* cmd-ls.c - `vee ls`: the objects of a namespace, and who uses them. */
+#include "cli/ls.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <pwd.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int help(void)
 {
 	printf("Usage: vee ls [OPTION]...\n"
 	       "\n"
-	       "List the shared memory segments of a namespace, and who is attached to them.\n"
+	       "List the shared memory segments of a namespace with those who are attached to them,\n"
+	       "and its semaphore sets with those who wait, or have SEM_UNDO adjustments.\n"
 	       "\n"
 	       "Options:\n"
-	       "  -m, --shmems   shared memory segments (all that there is as yet)\n"
-	       "  -J, --json     print JSON\n"
-	       "  -n, --ns NAME  of this namespace (default: $VEE_NS, else \"default\")\n"
-	       "  -h, --help     show this help\n");
+	       "  -m, --shmems      shared memory segments alone\n"
+	       "  -s, --semaphores  semaphore sets alone\n"
+	       "  -J, --json        print JSON\n"
+	       "  -n, --ns NAME     of this namespace (default: $VEE_NS, else \"default\")\n"
+	       "  -h, --help        show this help\n");
 	return CLI_OK;
 }
 
-static const char *user_name(uid_t uid, char *buf, size_t size)
+const char *ls_user_name(uid_t uid, char *buf, size_t size)
 {
 	static struct passwd *user;
 	static uid_t last;
@@ -35,195 +35,75 @@ static const char *user_name(uid_t uid, char *buf, size_t size)
 	return user ? user->pw_name : buf;
 }
 
-static const char *status_text(unsigned mode)
+struct wanted {
+	bool shm, sem, json;
+};
+
+static void print_tables(struct ipc_namespace *ns, const struct wanted *wanted)
 {
-	if (mode & SHM_DEST)
-		return mode & SHM_LOCKED ? "dest,locked" : "dest";
-	return mode & SHM_LOCKED ? "locked" : "";
+	bool both = wanted->shm && wanted->sem;
+
+	if (both)
+		puts("Shared memory segments");
+	if (wanted->shm)
+		ls_shm_table(ns);
+	if (both)
+		puts("\nSemaphore sets");
+	if (wanted->sem)
+		ls_sem_table(ns);
 }
 
-/* Everybody who is attached, in fresh memory; NULL if there is nobody. */
-static struct shm_attach_entry *attachers(struct ipc_namespace *ns, int id, unsigned *ret_n)
-{
-	struct shm_attach_entry *entries = NULL, *more;
-	unsigned size = 0, n;
-
-	while ((n = shm_attachers(ns, id, entries, size)) > size) {
-		size = n + 8;
-		more = realloc(entries, size * sizeof(*entries));
-		if (!more) {
-			n = 0;
-			break;
-		}
-		entries = more;
-	}
-	*ret_n = n;
-	return entries;
-}
-
-static bool is_first_of_pid(const struct shm_attach_entry *entries, unsigned i)
-{
-	for (unsigned k = 0; k < i; k++)
-		if (entries[k].pid == entries[i].pid)
-			return false;
-	return true;
-}
-
-/* "1234(perl) 99(x)": each process once, however often it is attached. */
-static char *attached_text(struct ipc_namespace *ns, int id)
-{
-	struct shm_attach_entry *entries;
-	char *text = NULL, name[64];
-	size_t length;
-	unsigned n;
-	FILE *out = open_memstream(&text, &length);
-
-	if (!out)
-		return NULL;
-	entries = attachers(ns, id, &n);
-	for (unsigned i = 0; i < n; i++) {
-		if (!is_first_of_pid(entries, i))
-			continue;
-		pid_command(entries[i].pid, name, sizeof(name));
-		fputs(i ? " " : "", out);
-		if (entries[i].pid > 0)
-			fprintf(out, "%d", entries[i].pid);
-		else
-			fputc('?', out); /* just forked, not yet known */
-		if (*name)
-			fprintf(out, "(%s)", name);
-	}
-	fclose(out);
-	free(entries);
-	return text;
-}
-
-static void add_row(struct table *table, struct ipc_namespace *ns,
-		    const struct shm_info_entry *entry)
-{
-	const struct shmid_ds *ds = &entry->ds;
-	char *attached = attached_text(ns, entry->id);
-	char buf[16];
-
-	table_row(table);
-	table_cell(table, 0, "0x%08x", (unsigned)ds->shm_perm.__key);
-	table_cell(table, 1, "%d", entry->id);
-	table_cell(table, 2, "%s", user_name(ds->shm_perm.uid, buf, sizeof(buf)));
-	table_cell(table, 3, "%o", (unsigned)ds->shm_perm.mode & 0777);
-	table_cell(table, 4, "%zu", ds->shm_segsz);
-	table_cell(table, 5, "%llu", (unsigned long long)entry->resident_bytes);
-	table_cell(table, 6, "%lu", (unsigned long)ds->shm_nattch);
-	table_cell(table, 7, "%s", status_text(ds->shm_perm.mode));
-	table_cell(table, 8, "%d", (int)ds->shm_cpid);
-	table_cell(table, 9, "%s", attached ? attached : "");
-	free(attached);
-}
-
-static void print_table(struct ipc_namespace *ns)
-{
-	static const char *const heads[] = {"KEY",	"ID",	  "OWNER",  "PERMS", "BYTES",
-					    "RESIDENT", "NATTCH", "STATUS", "CPID",  "ATTACHED"};
-	struct shm_info_entry entry;
-	struct table table;
-
-	table_init(&table, ARRAY_SIZE(heads), 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8,
-		   heads);
-	for (int index = -1; ns && shm_each(ns, &index, &entry);)
-		add_row(&table, ns, &entry);
-	table_print(&table);
-}
-
-static json_t *attached_json(struct ipc_namespace *ns, int id)
+static void print_json(struct ipc_namespace *ns, const struct wanted *wanted)
 {
 	json_t *list = json_array();
-	struct shm_attach_entry *entries;
-	char name[64];
-	unsigned n;
 
-	entries = attachers(ns, id, &n);
-	for (unsigned i = 0; i < n; i++)
-		json_array_append_new(
-			list,
-			json_pack("{s:i, s:s, s:I, s:I, s:b}", "pid", entries[i].pid, "command",
-				  pid_command(entries[i].pid, name, sizeof(name)), "address",
-				  (json_int_t)entries[i].address, "bytes",
-				  (json_int_t)entries[i].size, "readonly", entries[i].readonly));
-	free(entries);
-	return list;
-}
-
-static json_t *segment_json(struct ipc_namespace *ns, const struct shm_info_entry *entry)
-{
-	const struct shmid_ds *ds = &entry->ds;
-	char key[16], perms[16], owner[16];
-	json_t *segment;
-
-	snprintf(key, sizeof(key), "0x%08x", (unsigned)ds->shm_perm.__key);
-	snprintf(perms, sizeof(perms), "%04o", (unsigned)ds->shm_perm.mode & 0777);
-	segment = json_pack("{s:s, s:i, s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I}", "key", key, "id",
-			    entry->id, "owner", user_name(ds->shm_perm.uid, owner, sizeof(owner)),
-			    "uid", (int)ds->shm_perm.uid, "gid", (int)ds->shm_perm.gid, "perms",
-			    perms, "bytes", (json_int_t)ds->shm_segsz, "resident",
-			    (json_int_t)entry->resident_bytes, "swapped",
-			    (json_int_t)entry->swapped_bytes, "nattch", (json_int_t)ds->shm_nattch);
-	json_object_set_new(segment, "dest", json_boolean(ds->shm_perm.mode & SHM_DEST));
-	json_object_set_new(segment, "locked", json_boolean(ds->shm_perm.mode & SHM_LOCKED));
-	json_object_set_new(segment, "cpid", json_integer(ds->shm_cpid));
-	json_object_set_new(segment, "lpid", json_integer(ds->shm_lpid));
-	json_object_set_new(segment, "atime", json_integer((json_int_t)ds->shm_atime));
-	json_object_set_new(segment, "dtime", json_integer((json_int_t)ds->shm_dtime));
-	json_object_set_new(segment, "ctime", json_integer((json_int_t)ds->shm_ctime));
-	json_object_set_new(segment, "attached", attached_json(ns, entry->id));
-	return segment;
-}
-
-static void print_json(struct ipc_namespace *ns)
-{
-	struct shm_info_entry entry;
-	json_t *list = json_array();
-
-	for (int index = -1; ns && shm_each(ns, &index, &entry);)
-		json_array_append_new(list, segment_json(ns, &entry));
+	if (wanted->shm)
+		ls_shm_json(ns, list);
+	if (wanted->sem)
+		ls_sem_json(ns, list);
 	json_print(list);
 }
 
-static int list(const char *name, bool json)
+static int list(const char *name, const struct wanted *wanted)
 {
-	static struct ipc_namespace ns;
-	int ret = folder_open(name, &ns);
+	static struct ipc_namespace opened;
+	int ret = folder_open(name, &opened);
+	struct ipc_namespace *ns = ret ? NULL : &opened;
 
 	if (ret < 0 && ret != -ENOENT)
 		return CLI_FAILED;
-	if (!ret)
-		proc_sweep(&ns);
-	if (json)
-		print_json(ret ? NULL : &ns);
+	if (ns)
+		proc_sweep(ns);
+	if (wanted->json)
+		print_json(ns, wanted);
 	else
-		print_table(ret ? NULL : &ns);
-	if (!ret)
-		namespace_close(&ns);
+		print_tables(ns, wanted);
+	if (ns)
+		namespace_close(ns);
 	return CLI_OK;
 }
 
 int cmd_ls(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"shmems", no_argument, NULL, 'm'},
-		{"json", no_argument, NULL, 'J'},
-		{"ns", required_argument, NULL, 'n'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+		{"shmems", no_argument, NULL, 'm'}, {"semaphores", no_argument, NULL, 's'},
+		{"json", no_argument, NULL, 'J'},   {"ns", required_argument, NULL, 'n'},
+		{"help", no_argument, NULL, 'h'},   {0},
 	};
+	struct wanted wanted = {false, false, false};
 	const char *name = NULL;
-	bool json = false;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "mJn:h", options, NULL)) >= 0) {
+	while ((option = getopt_long(argc, argv, "msJn:h", options, NULL)) >= 0) {
 		switch (option) {
 		case 'm':
+			wanted.shm = true;
+			break;
+		case 's':
+			wanted.sem = true;
 			break;
 		case 'J':
-			json = true;
+			wanted.json = true;
 			break;
 		case 'n':
 			name = optarg;
@@ -236,5 +116,7 @@ int cmd_ls(int argc, char **argv)
 	}
 	if (optind < argc)
 		return cli_usage("%s: unexpected argument", argv[optind]);
-	return list(name, json);
+	if (!wanted.shm && !wanted.sem)
+		wanted.shm = wanted.sem = true;
+	return list(name, &wanted);
 }

@@ -1,7 +1,6 @@
 /* cmd-ns.c - `vee ns`: lists, creates and removes namespaces. */
-#include "arena/journal.h"
+#include "api/limits.h"
 #include "cli/cli.h"
-#include "shm/shm.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -23,7 +22,8 @@ static int help(void)
 	       "  -J, --json         print JSON\n"
 	       "\n"
 	       "Options of create:\n"
-	       "      --mode MODE    0600 (default), 0660 or 0666: who else may use it\n"
+	       "      --mode MODE    0600 (default), 0660 or 0666: who else may use it;\n"
+	       "                     without it, what root makes lets the system's accounts in\n"
 	       "      --group GROUP  give it to this group\n"
 	       "      --shmmni N     at most N segments\n"
 	       "      --shmmax N     at most N bytes a segment\n"
@@ -37,7 +37,7 @@ static int help(void)
 }
 
 struct summary {
-	unsigned segments, processes, mode;
+	unsigned segments, sets, processes, mode;
 	uint64_t size_bytes;
 	bool sound; /* else only size_bytes is known */
 };
@@ -54,6 +54,7 @@ static void summarise(const char *name, struct summary *ret_summary)
 		return;
 	proc_sweep(&ns);
 	ret_summary->segments = ns.record->ids[IPC_SHM_IDS].in_use;
+	ret_summary->sets = ns.record->ids[IPC_SEM_IDS].in_use;
 	ret_summary->processes = folder_processes(&ns);
 	ret_summary->mode = ns.record->mode;
 	ret_summary->size_bytes = folder_size_bytes(dir);
@@ -67,13 +68,14 @@ static void add_row(struct table *table, const char *name, const struct summary 
 	table_cell(table, 0, "%s", name);
 	if (summary->sound) {
 		table_cell(table, 1, "%u", summary->segments);
-		table_cell(table, 2, "%u", summary->processes);
-		table_cell(table, 3, "%04o", summary->mode);
+		table_cell(table, 2, "%u", summary->sets);
+		table_cell(table, 3, "%u", summary->processes);
+		table_cell(table, 4, "%04o", summary->mode);
 	} else {
-		for (unsigned i = 1; i <= 3; i++)
+		for (unsigned i = 1; i <= 4; i++)
 			table_cell(table, i, "?");
 	}
-	table_cell(table, 4, "%llu", (unsigned long long)summary->size_bytes);
+	table_cell(table, 5, "%llu", (unsigned long long)summary->size_bytes);
 }
 
 static json_t *summary_json(const char *name, const struct summary *summary)
@@ -84,6 +86,7 @@ static json_t *summary_json(const char *name, const struct summary *summary)
 	if (summary->sound) {
 		snprintf(mode, sizeof(mode), "%04o", summary->mode);
 		json_object_set_new(object, "segments", json_integer(summary->segments));
+		json_object_set_new(object, "sets", json_integer(summary->sets));
 		json_object_set_new(object, "processes", json_integer(summary->processes));
 		json_object_set_new(object, "mode", json_string(mode));
 	}
@@ -93,7 +96,8 @@ static json_t *summary_json(const char *name, const struct summary *summary)
 
 static int list(bool json)
 {
-	static const char *const heads[] = {"NAME", "SEGMENTS", "PROCESSES", "MODE", "SIZE"};
+	static const char *const heads[] = {"NAME",	 "SEGMENTS", "SETS",
+					    "PROCESSES", "MODE",     "SIZE"};
 	int n, status = CLI_OK;
 	struct summary summary;
 	struct table table;
@@ -106,7 +110,7 @@ static int list(bool json)
 		return CLI_FAILED;
 	}
 	array = json_array();
-	table_init(&table, ARRAY_SIZE(heads), 1 << 1 | 1 << 2 | 1 << 4, heads);
+	table_init(&table, ARRAY_SIZE(heads), 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5, heads);
 	for (int i = 0; i < n; i++) {
 		summarise(names[i], &summary);
 		if (!summary.sound)
@@ -154,6 +158,7 @@ static int ns_ls(int argc, char **argv)
 #define NOT_SAID UINT64_MAX
 
 struct wishes {
+	bool by_default; /* neither a mode nor a group */
 	uint32_t mode;
 	gid_t group;
 	uint64_t shmmni, shmmax, shmall;
@@ -161,23 +166,15 @@ struct wishes {
 
 static int set_limits(struct ipc_namespace *ns, const struct wishes *wishes)
 {
-	struct tx *tx;
-	int ret;
+	const uint64_t values[] = {wishes->shmmni, wishes->shmmax, wishes->shmall};
+	static const enum limit_id ids[] = {LIMIT_SHMMNI, LIMIT_SHMMAX, LIMIT_SHMALL};
+	struct limit_change changes[ARRAY_SIZE(ids)];
+	unsigned n = 0;
 
-	if (wishes->shmmni == NOT_SAID && wishes->shmmax == NOT_SAID && wishes->shmall == NOT_SAID)
-		return 0;
-	ret = tx_begin(&ns->arena, &tx);
-	if (ret < 0)
-		return ret;
-	tx_lock(tx, &ipc_ids_of(ns, IPC_SHM_IDS)->lock);
-	if (wishes->shmmni != NOT_SAID)
-		tx_set(tx, ns->record->shm_ctlmni, (uint32_t)wishes->shmmni);
-	if (wishes->shmmax != NOT_SAID)
-		tx_set(tx, ns->record->shm_ctlmax, wishes->shmmax);
-	if (wishes->shmall != NOT_SAID)
-		tx_set(tx, ns->record->shm_ctlall, wishes->shmall);
-	tx_commit(tx);
-	return 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(ids); i++)
+		if (values[i] != NOT_SAID)
+			changes[n++] = (struct limit_change){ids[i], values[i]};
+	return n ? limits_set(ns, changes, n) : 0;
 }
 
 /* The folders pass their group on to the files that are made in them later. */
@@ -221,7 +218,9 @@ static int create(const char *name, const struct wishes *wishes)
 	if (ret != -ENOENT)
 		return CLI_FAILED;
 	arena_error[0] = '\0';
-	ret = namespace_open(&ns, dir, true, wishes->mode);
+	ret = wishes->by_default && accounts_belong_in(name) ?
+		      accounts_make_namespace(&ns, dir) :
+		      namespace_open(&ns, dir, true, wishes->mode);
 	if (ret < 0) {
 		folder_error(name, ret);
 		return CLI_FAILED;
@@ -278,12 +277,14 @@ static int ns_create(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	struct wishes wishes = {0600, (gid_t)-1, NOT_SAID, NOT_SAID, NOT_SAID};
+	struct wishes wishes = {true, 0600, (gid_t)-1, NOT_SAID, NOT_SAID, NOT_SAID};
+	bool mode_said = false;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		switch (option) {
 		case 'm':
+			mode_said = true;
 			if (!parse_mode(optarg, &wishes.mode))
 				return cli_usage("--mode %s: it must be 0600, 0660 or 0666",
 						 optarg);
@@ -311,6 +312,7 @@ static int ns_create(int argc, char **argv)
 			return cli_bad_option();
 		}
 	}
+	wishes.by_default = !mode_said && wishes.group == (gid_t)-1;
 	if (argc - optind != 1)
 		return cli_usage("one NAME is needed, not %d", argc - optind);
 	return create(argv[optind], &wishes);
@@ -382,7 +384,7 @@ static int ns_rm(int argc, char **argv)
 	}
 	if (optind == argc)
 		return cli_usage("no NAME given");
-	shm_init();
+	folder_hooks();
 	for (; optind < argc; optind++)
 		ok &= remove_namespace(argv[optind], force);
 	return ok ? CLI_OK : CLI_FAILED;

@@ -5,16 +5,18 @@
  * comes to be at its first IPC call. Exit status: the program's, 128 + the signal that killed it; 126 not
  * executable, 127 not found, 1 and 2 of vee itself.
  *
- * How it works: plain `vee run` becomes the program by exec. With --private it stays, as the parent, to report and
+ * How it works: plain `vee run` becomes the program by exec; root's `vee run --ns` makes the namespace before. With --private it stays, as the parent, to report and
  * remove what is left; meanwhile ^C and ^\ are for the program alone, SIGTERM and SIGHUP are passed on.
  */
 #include "cli/cli.h"
+#include "sem/sem.h"
 #include "shm/shm.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +31,8 @@
 #define VEE_LIBDIR "/usr/local/lib"
 #endif
 
-#define LIBRARY "libvee-sysv.so"
+#define LIBRARY	      "libvee-sysv.so"
+#define PIDS_REPORTED 64u /* semaphores of a set that are looked at for a pid */
 
 static int help(void)
 {
@@ -38,9 +41,11 @@ static int help(void)
 	       "Run a program with its System V IPC on vee.\n"
 	       "\n"
 	       "Options:\n"
-	       "  -n, --ns NAME  in this namespace (default: $VEE_NS, else \"default\")\n"
+	       "  -n, --ns NAME  in this namespace (default: $VEE_NS, else \"default\"); what\n"
+	       "                 root makes so lets the system's accounts in, see vee(7)\n"
 	       "  -p, --private  in a namespace of its own, which is removed at the end;\n"
 	       "                 what the program left in it is reported\n"
+	       "  -v, --verbose  say if they can't be let in\n"
 	       "  -h, --help     show this help\n"
 	       "\n"
 	       "Exit status: that of COMMAND, 128 + N if signal N killed it;\n"
@@ -121,18 +126,38 @@ static int set_environment(const char *name, char *ret_dir)
 	int ret;
 
 	arena_error[0] = '\0';
-	ret = namespace_base(base, sizeof(base));
-	if (!ret)
-		ret = namespace_dir(name, ret_dir, sizeof(base));
+	ret = namespace_dir(name, ret_dir, sizeof(base));
 	if (ret < 0) {
 		folder_error(name, ret);
 		return ret;
 	}
+	snprintf(base, sizeof(base), "%.*s", (int)(strrchr(ret_dir, '/') - ret_dir), ret_dir);
 	if (setenv("VEE_DIR", base, 1) || setenv("VEE_NS", folder_name(name), 1)) {
 		cli_error("%s", strerror(errno));
 		return -errno;
 	}
 	return set_preload();
+}
+
+/* What root names is there before the program is, and lets the system's accounts in: it may start as one of them. */
+static int make_named(const char *name, const char *dir, bool verbose)
+{
+	static struct ipc_namespace ns;
+	char path[3200];
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/namespace", dir);
+	if (!accounts_belong_in(name) || !access(path, F_OK))
+		return 0;
+	ret = accounts_make_namespace(&ns, dir);
+	if (ret < 0) {
+		folder_error(name, ret);
+		return ret;
+	}
+	namespace_close(&ns);
+	if (ret == NAMESPACE_NO_GUESTS && verbose)
+		cli_error("%s: there are no access control lists here: it is for root alone", dir);
+	return 0;
 }
 
 /* Returns the exit status if it fails. */
@@ -205,42 +230,107 @@ static int wait_for(pid_t pid, const struct signals *signals)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* The program itself is gone, and with it its name; we know it. */
-static const char *creator(int pid, pid_t program, const char *program_name, char *buf, size_t size)
-{
-	const char *slash = strrchr(program_name, '/');
+/* Whose end is reported. */
+struct program {
+	pid_t pid;
+	const char *name;
+};
 
-	if (pid == program)
-		return slash ? slash + 1 : program_name;
+/* The program itself is gone, and with it its name; we know it. */
+static const char *command_of(const struct program *program, int pid, char *buf, size_t size)
+{
+	const char *slash = strrchr(program->name, '/');
+
+	if (pid == program->pid)
+		return slash ? slash + 1 : program->name;
 	return pid_command(pid, buf, size);
 }
 
-static void report_leaks(struct ipc_namespace *ns, pid_t program, const char *program_name)
+static void print_pid(const struct program *program, int pid)
+{
+	char buf[64];
+	const char *name = command_of(program, pid, buf, sizeof(buf));
+
+	fprintf(stderr, "%d%s%s%s", pid, *name ? " (" : "", name, *name ? ")" : "");
+}
+
+static unsigned report_segments(struct ipc_namespace *ns, const struct program *program)
 {
 	struct shm_info_entry entry;
 	unsigned n = 0;
 
 	for (int index = -1; shm_each(ns, &index, &entry);) {
-		int pid = (int)entry.ds.shm_cpid;
-		const char *name;
-		char buf[64];
-
 		if (entry.ds.shm_perm.mode & SHM_DEST) /* it goes with its last attach */
 			continue;
-		name = creator(pid, program, program_name, buf, sizeof(buf));
-		fprintf(stderr,
-			"vee: segment %d: key 0x%08x, %zu bytes, made by %d%s%s%s, %lu attached\n",
-			entry.id, (unsigned)entry.ds.shm_perm.__key, entry.ds.shm_segsz, pid,
-			*name ? " (" : "", name, *name ? ")" : "",
-			(unsigned long)entry.ds.shm_nattch);
+		fprintf(stderr, "vee: segment %d: key 0x%08x, %zu bytes, made by ", entry.id,
+			(unsigned)entry.ds.shm_perm.__key, entry.ds.shm_segsz);
+		print_pid(program, (int)entry.ds.shm_cpid);
+		fprintf(stderr, ", %lu attached\n", (unsigned long)entry.ds.shm_nattch);
 		n++;
 	}
-	if (n)
-		fprintf(stderr, "vee: %u segment%s left behind\n", n, n == 1 ? "" : "s");
+	return n;
+}
+
+/* Each of pids that is not 0, once. */
+static void print_pids(const struct program *program, const int *pids, unsigned n)
+{
+	const char *before = ", last operated on by ";
+
+	for (unsigned i = 0; i < n; i++) {
+		bool seen = !pids[i];
+
+		for (unsigned k = 0; k < i; k++)
+			seen |= pids[k] == pids[i];
+		if (seen)
+			continue;
+		fputs(before, stderr);
+		print_pid(program, pids[i]);
+		before = ", ";
+	}
+}
+
+/* A set does not know who made it; each semaphore knows who changed it last. */
+static unsigned report_sets(struct ipc_namespace *ns, const struct program *program)
+{
+	struct sem_info_entry entry;
+	unsigned n = 0, n_pids;
+
+	for (int index = -1; sem_each(ns, &index, &entry); n++) {
+		const struct passwd *user = getpwuid(entry.ds.sem_perm.uid);
+		int values[PIDS_REPORTED], pids[PIDS_REPORTED];
+
+		fprintf(stderr, "vee: semaphore set %d: key 0x%08x, owner ", entry.id,
+			(unsigned)entry.ds.sem_perm.__key);
+		if (user)
+			fputs(user->pw_name, stderr);
+		else
+			fprintf(stderr, "%u", (unsigned)entry.ds.sem_perm.uid);
+		fprintf(stderr, ", %lu semaphore%s", (unsigned long)entry.ds.sem_nsems,
+			entry.ds.sem_nsems == 1 ? "" : "s");
+		n_pids = sem_values(ns, entry.id, values, pids, PIDS_REPORTED);
+		print_pids(program, pids, n_pids < PIDS_REPORTED ? n_pids : PIDS_REPORTED);
+		fputc('\n', stderr);
+	}
+	return n;
+}
+
+static void report_leaks(struct ipc_namespace *ns, const struct program *program)
+{
+	unsigned segments = report_segments(ns, program), sets = report_sets(ns, program);
+
+	if (!segments && !sets)
+		return;
+	fputs("vee: ", stderr);
+	if (segments)
+		fprintf(stderr, "%u segment%s", segments, segments == 1 ? "" : "s");
+	if (sets)
+		fprintf(stderr, "%s%u semaphore set%s", segments ? " and " : "", sets,
+			sets == 1 ? "" : "s");
+	fputs(" left behind\n", stderr);
 }
 
 /* Returns 0 or a negative errno, after saying why. */
-static int clean_up(const char *name, const char *dir, pid_t program, const char *program_name)
+static int clean_up(const char *name, const char *dir, const struct program *program)
 {
 	static struct ipc_namespace ns;
 	int ret = folder_open(name, &ns);
@@ -248,7 +338,7 @@ static int clean_up(const char *name, const char *dir, pid_t program, const char
 
 	if (!ret) {
 		proc_sweep(&ns);
-		report_leaks(&ns, program, program_name);
+		report_leaks(&ns, program);
 		n_alive = folder_processes(&ns);
 		if (n_alive)
 			cli_error("%u process%s of it still run%s, without a namespace now",
@@ -291,7 +381,7 @@ static int run_private(char **argv)
 		_exit(execute(argv));
 	}
 	status = wait_for(pid, &signals);
-	if (clean_up(name, dir, pid, argv[0]) < 0 && !status)
+	if (clean_up(name, dir, &(struct program){pid, argv[0]}) < 0 && !status)
 		status = CLI_FAILED;
 	return status;
 }
@@ -301,15 +391,16 @@ int cmd_run(int argc, char **argv)
 	static const struct option options[] = {
 		{"ns", required_argument, NULL, 'n'},
 		{"private", no_argument, NULL, 'p'},
+		{"verbose", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	const char *name = NULL;
-	bool private = false;
+	bool private = false, verbose = false;
 	char dir[3072];
 	int option;
 
-	while ((option = getopt_long(argc, argv, "+n:ph", options, NULL)) >= 0) {
+	while ((option = getopt_long(argc, argv, "+n:pvh", options, NULL)) >= 0) {
 		switch (option) {
 		case 'n':
 			name = optarg;
@@ -317,6 +408,9 @@ int cmd_run(int argc, char **argv)
 		case 'p':
 			private
 			= true;
+			break;
+		case 'v':
+			verbose = true;
 			break;
 		case 'h':
 			return help();
@@ -331,6 +425,8 @@ int cmd_run(int argc, char **argv)
 	if (private)
 		return run_private(argv + optind);
 	if (set_environment(name, dir) < 0)
+		return CLI_FAILED;
+	if (name && make_named(name, dir, verbose) < 0)
 		return CLI_FAILED;
 	return execute(argv + optind);
 }

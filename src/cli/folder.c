@@ -1,5 +1,6 @@
 /* folder.c - the folders of namespaces: open by name, list, measure, remove. */
 #include "cli/cli.h"
+#include "sem/sem.h"
 #include "shm/shm.h"
 
 #include <dirent.h>
@@ -31,6 +32,12 @@ void folder_error(const char *name, int error)
 		cli_error("%s: %s", folder_name(name), strerror(-error));
 }
 
+void folder_hooks(void)
+{
+	shm_init();
+	sem_init();
+}
+
 int folder_open(const char *name, struct ipc_namespace *ns)
 {
 	char dir[sizeof(ns->dir)];
@@ -39,7 +46,7 @@ int folder_open(const char *name, struct ipc_namespace *ns)
 	arena_error[0] = '\0';
 	ret = namespace_dir(name, dir, sizeof(dir));
 	if (!ret) {
-		shm_init();
+		folder_hooks();
 		ret = namespace_open(ns, dir, false, 0600);
 	}
 	if (ret < 0 && ret != -ENOENT)

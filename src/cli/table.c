@@ -61,6 +61,15 @@ static void print_row(const struct table *table, char **cells, const int *width)
 	}
 }
 
+void table_free(struct table *table)
+{
+	for (unsigned row = 0; row < table->n_rows; row++)
+		for (unsigned i = 0; i < table->n_columns; i++)
+			free(table->rows[row][i]);
+	free(table->rows);
+	*table = (struct table){0};
+}
+
 void table_print(struct table *table)
 {
 	int width[TABLE_COLUMNS] = {0};
@@ -73,13 +82,9 @@ void table_print(struct table *table)
 			if (length > width[i])
 				width[i] = length;
 		}
-	for (unsigned row = 0; row < table->n_rows; row++) {
+	for (unsigned row = 0; row < table->n_rows; row++)
 		print_row(table, table->rows[row], width);
-		for (unsigned i = 0; i < table->n_columns; i++)
-			free(table->rows[row][i]);
-	}
-	free(table->rows);
-	*table = (struct table){0};
+	table_free(table);
 }
 
 void json_print(json_t *json)

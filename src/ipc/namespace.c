@@ -1,6 +1,7 @@
 /* namespace.c - where namespaces lie, opening one, and this process's own; see namespace.h. */
 #include "ipc/namespace.h"
 #include "base/os.h"
+#include "ipc/guests.h"
 #include "ipc/util.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #define NAME_LONGEST 64
+#define DEFAULT_NAME "default"
 
 static int absolute(const char *path, char *buf, size_t size)
 {
@@ -38,6 +40,19 @@ int namespace_base(char *buf, size_t size)
 	return 0;
 }
 
+/* A guest who says where, or who has a namespace of that name, means that one. */
+static void maybe_roots(const char *name, char *buf, size_t size)
+{
+	const char *dir = getenv("VEE_DIR");
+	char roots[512];
+	struct stat st;
+
+	if (os_geteuid() == 0 || (dir && *dir) || !strcmp(name, DEFAULT_NAME))
+		return;
+	if (os_lstat(buf, &st) == -ENOENT && guests_find(name, roots, sizeof(roots)) == 0)
+		snprintf(buf, size, "%s", roots);
+}
+
 int namespace_dir(const char *name, char *buf, size_t size)
 {
 	size_t length;
@@ -46,7 +61,7 @@ int namespace_dir(const char *name, char *buf, size_t size)
 	if (!name)
 		name = getenv("VEE_NS");
 	if (!name)
-		name = "default";
+		name = DEFAULT_NAME;
 	length = strlen(name);
 	if (length == 0 || length > NAME_LONGEST || name[0] == '.' || strchr(name, '/')) {
 		arena_errorf("'%.80s' can't be the name of a namespace ($VEE_NS): 1 to %d "
@@ -60,6 +75,7 @@ int namespace_dir(const char *name, char *buf, size_t size)
 	if (strlen(buf) + 1 + length >= size)
 		return -ENAMETOOLONG;
 	strcat(strcat(buf, "/"), name);
+	maybe_roots(name, buf, size);
 	return 0;
 }
 
@@ -157,6 +173,16 @@ static void remove_empty(const char *dir)
 }
 
 static uint32_t new_mode;
+static const struct guests *new_guests; /* or NULL */
+
+/* The file has not got its name yet: whoever finds it can open it. */
+static void let_guests_in(const struct arena *arena)
+{
+	char path[sizeof(arena->path) + 8];
+
+	snprintf(path, sizeof(path), "%s.new", arena->path);
+	guests_admit_to_file(path, new_guests);
+}
 
 static int fill_root(struct arena *arena)
 {
@@ -179,6 +205,8 @@ static int fill_root(struct arena *arena)
 	record->msg_ctlmnb = 16384;
 	record->msg_ctlmni = 32000;
 	record->mode = new_mode;
+	if (new_guests)
+		let_guests_in(arena);
 	return 0;
 }
 
@@ -206,7 +234,24 @@ int namespace_open(struct ipc_namespace *ns, const char *dir, bool create, uint3
 	}
 	ns->record = arena_root(&ns->arena);
 	ns->proc = NULL;
+	ns->own_pid = os_getpid();
+	ns->pid = &ns->own_pid;
 	return 0;
+}
+
+int namespace_make(struct ipc_namespace *ns, const char *dir, const struct guests *guests)
+{
+	int refused, ret;
+
+	arena_error[0] = '\0';
+	ret = make_folders(dir, 0600);
+	if (ret < 0)
+		return ret;
+	refused = guests_admit_to_folders(dir, guests);
+	new_guests = refused < 0 ? NULL : guests;
+	ret = namespace_open(ns, dir, true, 0600);
+	new_guests = NULL;
+	return ret < 0 ? ret : refused < 0 ? NAMESPACE_NO_GUESTS : 0;
 }
 
 void namespace_close(struct ipc_namespace *ns)
@@ -221,8 +266,8 @@ void namespace_close(struct ipc_namespace *ns)
 }
 
 /*
- * This process's namespace. `opened` is set when all else is. The page `alive` is wiped in a child that
- * was forked without our knowing, which then starts as proc_fork_child would.
+ * This process's namespace. `opened` is set when all else is. The page `alive` holds the pid; it is wiped in a
+ * child that was forked without our knowing, which then starts as proc_fork_child would.
  */
 static struct ipc_namespace here;
 static bool opened;
@@ -233,15 +278,13 @@ static void watch_forks(void)
 {
 	intptr_t page =
 		os_mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	static uint32_t always = 1;
+	static uint32_t always;
 
 	alive = &always;
-	if (page < 0 && page > -4096)
-		return;
-	if (os_madvise((void *)page, 4096, MADV_WIPEONFORK) == 0) {
+	if (!(page < 0 && page > -4096) && os_madvise((void *)page, 4096, MADV_WIPEONFORK) == 0)
 		alive = (uint32_t *)page;
-		*alive = 1;
-	}
+	*alive = os_getpid();
+	here.pid = alive;
 }
 
 static int open_here(void)
@@ -256,6 +299,7 @@ static int open_here(void)
 		if (ret == 0)
 			ret = namespace_open(&here, dir, true, 0600);
 		if (ret == 0) {
+			proc_after_exec(&here);
 			watch_forks();
 			__atomic_store_n(&opened, true, __ATOMIC_RELEASE);
 		}
@@ -294,28 +338,13 @@ struct ipc_namespace *namespace_opened(void)
 void namespace_fork_child(void)
 {
 	here_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	proc_fork_reset();
 	if (!opened)
 		return;
-	*alive = 1;
+	*alive = os_getpid();
 	here.arena.epoch++;
 	here.proc = NULL;
 	journal_forget();
-}
-
-void namespace_admit(void)
-{
-	struct ipc_namespace *ns = namespace_opened();
-	char path[3200];
-
-	if (!ns || ns->record->admitted)
-		return;
-	snprintf(path, sizeof(path), "%s/shm", ns->dir);
-	open_folder(path, 01733);
-	open_folder(ns->dir, 01711);
-	snprintf(path, sizeof(path), "%s", ns->dir);
-	*strrchr(path, '/') = '\0';
-	open_folder(path, 0011);
-	__atomic_store_n(&ns->record->admitted, 1, __ATOMIC_RELEASE);
 }
 
 static const char *check_ids(struct ipc_namespace *ns)

@@ -3,7 +3,7 @@
  *
  * Where it lies: $VEE_DIR, else /dev/shm/vee-<euid>, else $XDG_RUNTIME_DIR/vee; in it a folder per namespace
  * ($VEE_NS, else "default") with the file `namespace` and the folder shm/ of the segments' files. A folder that belongs
- * to another user, or that others may write, is refused.
+ * to another user, or that others may write, is refused. Who else may use it: ipc/guests.h.
  *
  * Guards: each ids by its own lock, the limits of a mechanism and shm_tot too; proc_lock for
  * the process table. Lock order: ids[SEM] ids[MSG] ids[SHM] < proc_lock < object < memory.
@@ -45,11 +45,15 @@ struct ipc_namespace_record {
 	uint32_t sem_ctls[4];  /* SEMMSL SEMMNS SEMOPM SEMMNI */
 	uint32_t msg_ctlmax, msg_ctlmnb, msg_ctlmni;
 	uint32_t mode;	   /* of the namespace's files: 0600, or what `vee ns create --mode` said */
-	uint32_t admitted; /* the folders let processes in that have changed their user id */
+	uint32_t unused;
 	uint32_t used_sems;
-	uint32_t pad[6];
+	ref_t sem_blocks
+		[12];	  /* free ones, by size class: memory of sets is only ever that of sets */
+	ref_t sem_queues; /* free ones: the same */
+	uint32_t pad[5];
 };
-_Static_assert(sizeof(struct ipc_namespace_record) == 384 + 64 + 16 + 8 + 16 + 16 + 12 + 4 + 8 + 24,
+_Static_assert(sizeof(struct ipc_namespace_record) ==
+		       384 + 64 + 16 + 8 + 16 + 16 + 12 + 4 + 8 + 48 + 4 + 20,
 	       "layout");
 _Static_assert(sizeof(struct ipc_namespace_record) <= ARENA_PAGE, "the root is a page");
 
@@ -59,6 +63,8 @@ struct ipc_namespace {
 	char dir[3072];	   /* the namespace's folder */
 	struct proc *proc; /* this process's slot */
 	uint32_t proc_generation;
+	uint32_t own_pid;
+	const uint32_t *pid; /* of this process; 0 there in a child whose fork we have not seen */
 };
 
 #define SHMMNI_DEFAULT	4096u
@@ -66,7 +72,10 @@ struct ipc_namespace {
 
 /* The folder of namespaces, by the rules above, absolute. Returns 0 or a negative errno (arena_error). */
 int namespace_base(char *buf, size_t size);
-/* The folder of a namespace; name NULL: $VEE_NS or "default". -EINVAL for a name that can't be one. */
+/*
+ * The folder of a namespace; name NULL: $VEE_NS or "default". -EINVAL for a name that can't be one. Root's, if this
+ * user is a guest there, has none of that name and sets no VEE_DIR.
+ */
 int namespace_dir(const char *name, char *buf, size_t size);
 
 /*
@@ -74,14 +83,21 @@ int namespace_dir(const char *name, char *buf, size_t size);
  * the file (0600: this user alone; 0660, 0666: others too).
  */
 int namespace_open(struct ipc_namespace *ns, const char *dir, bool create, uint32_t mode);
+/* The same, to make one with mode 0600 that lets guests in too. Returns NAMESPACE_NO_GUESTS if that can't be. */
+#define NAMESPACE_NO_GUESTS 1
+struct guests;
+int namespace_make(struct ipc_namespace *ns, const char *dir, const struct guests *guests);
 void namespace_close(struct ipc_namespace *ns);
 
 /* This process's namespace, opened at the first call. Returns 0 or a negative errno. */
 int namespace_get(struct ipc_namespace **ret_ns);
 /* The same if it is open already, else NULL; makes no system call. */
 struct ipc_namespace *namespace_opened(void);
-/* Before the process changes its user: lets its later self reach the segments' files. */
-void namespace_admit(void);
+/*
+ * Before the process takes one of these n users for one of its ids (UINT32_MAX: for none): what that user executes
+ * later must reach the namespace too. See ipc/guests.h.
+ */
+void namespace_admit(const uint32_t *uids, unsigned n);
 
 /* Every invariant: arena, idr, ids, process table. NULL or what is wrong. */
 const char *namespace_check(struct ipc_namespace *ns);

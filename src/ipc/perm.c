@@ -81,25 +81,25 @@ bool cred_capable(int cap)
 	return os_capabilities() >> cap & 1;
 }
 
-static bool granted(const struct kern_ipc_perm *perm, int flag)
+bool ipc_granted(const struct kern_ipc_perm *perm, int flag)
 {
 	uint32_t wanted = (flag >> 6 | flag >> 3 | flag) & 7;
-	uint32_t mode = perm->mode;
+	uint32_t mode = load_acquire(perm->mode);
 	uint32_t euid = cred_euid();
 
-	if (euid == perm->cuid || euid == perm->uid)
+	if (euid == load_acquire(perm->cuid) || euid == load_acquire(perm->uid))
 		mode >>= 6;
-	else if (cred_in_group(perm->cgid) || cred_in_group(perm->gid))
+	else if (cred_in_group(load_acquire(perm->cgid)) || cred_in_group(load_acquire(perm->gid)))
 		mode >>= 3;
 	return (wanted & ~mode) == 0;
 }
 
 int ipcperms(const struct kern_ipc_perm *perm, int flag)
 {
-	if (likely(granted(perm, flag)))
+	if (likely(ipc_granted(perm, flag)))
 		return 0;
 	cred_read();
-	if (granted(perm, flag) || cred_capable(VEE_CAP_IPC_OWNER))
+	if (ipc_granted(perm, flag) || cred_capable(VEE_CAP_IPC_OWNER))
 		return 0;
 	return -EACCES;
 }

@@ -32,6 +32,8 @@ enum {
 
 /* May the caller have the access that the low nine bits of flag ask for? 0 or -EACCES. */
 int ipcperms(const struct kern_ipc_perm *perm, int flag);
+/* The same on the word of the cache alone: false may be wrong. Needs no lock. */
+bool ipc_granted(const struct kern_ipc_perm *perm, int flag);
 /* May the caller change or remove the object? 0 or -EPERM. */
 int ipc_owner(const struct kern_ipc_perm *perm);
 bool cred_capable(int cap);

@@ -25,23 +25,50 @@ static uint32_t slots_ready(struct ipc_namespace *ns)
 	return __atomic_load_n(&ns->arena.header->procs_ready, __ATOMIC_ACQUIRE);
 }
 
-uint32_t proc_doorbell(const struct proc *proc)
+/* The mutex's word, of which the kernel writes the bits when the owner dies (<linux/futex.h>). */
+#define DOORBELL_WAITERS 0x80000000u
+#define DOORBELL_RANG	 0x40000000u
+#define DOORBELL_TID	 0x3fffffffu
+
+uint32_t *proc_doorbell_word(const struct proc *proc)
 {
 #ifdef __GLIBC__
-	const int *word = &proc->doorbell.__data.__lock;
+	return (uint32_t *)&proc->doorbell.__data.__lock;
 #else
-	const int *word = (const int *)&proc->doorbell + 1; /* musl: type, lock, … */
+	return (uint32_t *)&proc->doorbell + 1; /* musl: type, lock, … */
 #endif
-	uint32_t owner = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
 
-	return owner & 0x40000000u ? 0 : owner & 0x3fffffffu;
+uint32_t proc_doorbell(const struct proc *proc)
+{
+	uint32_t value = __atomic_load_n(proc_doorbell_word(proc), __ATOMIC_ACQUIRE);
+
+	return value & DOORBELL_RANG ? 0 : value & DOORBELL_TID;
+}
+
+uint32_t proc_doorbell_listen(struct proc *proc)
+{
+	uint32_t *word = proc_doorbell_word(proc);
+	uint32_t value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+
+	while (value & DOORBELL_TID && !(value & DOORBELL_RANG)) {
+		if (value & DOORBELL_WAITERS)
+			return value;
+		if (__atomic_compare_exchange_n(word, &value, value | DOORBELL_WAITERS, true,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return value | DOORBELL_WAITERS;
+	}
+	return 0;
 }
 
 struct life {
 	char state;
+	bool exiting; /* its first thread has begun to exit: no memory any more, no zombie yet */
 	int threads;
 	uint64_t start;
 };
+
+#define PF_EXITING 4u
 
 /* /proc/PID/stat, of which the command's name may hold anything. pid 0: this process. */
 static int read_life(int pid, struct life *ret_life)
@@ -64,6 +91,8 @@ static int read_life(int pid, struct life *ret_life)
 		if (!at)
 			return -ESRCH;
 		at++;
+		if (field + 1 == 9)
+			ret_life->exiting = strtoul(at, NULL, 10) & PF_EXITING;
 		if (field + 1 == 20)
 			ret_life->threads = atoi(at);
 	}
@@ -94,7 +123,7 @@ static bool maps_file(int pid, uint64_t inode)
 	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	fd = os_open(path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
-		return fd != -ENOENT && fd != -ESRCH;
+		return true;
 	for (;;) {
 		ssize_t n = os_read(fd, text + have, sizeof(text) - 1 - have);
 		char *line = text, *end;
@@ -135,12 +164,13 @@ static bool pid_is_dead(int pid, uint64_t start, bool *ret_main_exited)
 	struct life life;
 	int ret = read_life(pid, &life);
 
+	/* Where /proc hides the processes of other users, only kill() tells. */
 	if (ret < 0)
-		return ret == -ENOENT || ret == -ESRCH;
+		return (ret == -ENOENT || ret == -ESRCH) && os_kill(pid, 0) == -ESRCH;
 	if (start && life.start != start)
 		return true;
-	*ret_main_exited = life.state == 'Z';
-	return (life.state == 'Z' || life.state == 'X') && life.threads <= 1;
+	*ret_main_exited = life.exiting || life.state == 'Z';
+	return (life.exiting || life.state == 'Z' || life.state == 'X') && life.threads <= 1;
 }
 
 static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, int pid)
@@ -156,28 +186,56 @@ static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, in
 	       (!proc_doorbell(parent) && pid_is_dead(parent->pid, parent->start, &exited));
 }
 
-bool proc_is_dead(struct ipc_namespace *ns, struct proc *proc)
+/* Has the slot something that an exec ends? */
+static bool has_leftovers(const struct proc *proc)
 {
-	uint32_t state = __atomic_load_n(&proc->state, __ATOMIC_ACQUIRE);
-	int pid = __atomic_load_n(&proc->pid, __ATOMIC_ACQUIRE);
-	bool exited = false;
-
-	if (state == PROC_LIVE && proc_doorbell(proc))
-		return false;
-	if (state == PROC_FREE || proc == load_acquire(ns->proc))
-		return false;
-	if (state == PROC_DYING)
-		return true;
-	if (load_acquire(proc->pid_ns) != my_pid_ns())
-		return false;
-	if (state == PROC_EMBRYO)
-		return embryo_is_dead(ns, proc, pid);
-	return pid_is_dead(pid, load_acquire(proc->start), &exited) ||
-	       (!exited && !maps_file(pid, ns->arena.file_ino));
+	return load_acquire(proc->shm_clist) || load_acquire(proc->sem_queues) ||
+	       load_acquire(proc->removing);
 }
 
-/* From `state` on to DYING; false if another got there first, or the slot has a new owner. */
-static bool mark_dying(struct ipc_namespace *ns, struct proc *proc, uint32_t generation)
+bool proc_is_going(const struct proc *proc)
+{
+	uint32_t state = load_acquire(proc->state);
+
+	return state == PROC_DYING || state == PROC_EXECED;
+}
+
+/*
+ * A thread that is not the first of its process and execs takes the first one's id before the kernel looks
+ * for its robust mutexes: the doorbell stays in the name of a thread that is no more.
+ */
+static bool rings_in_vain(struct ipc_namespace *ns, const struct proc *proc)
+{
+	int pid = load_acquire(proc->pid);
+	uint32_t tid = proc_doorbell(proc);
+
+	return tid && tid != (uint32_t)pid && load_acquire(proc->pid_ns) == my_pid_ns() &&
+	       proc != load_acquire(ns->proc) && os_tgkill(pid, tid, 0) == -ESRCH;
+}
+
+enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
+{
+	uint32_t state = load_acquire(proc->state);
+	int pid = load_acquire(proc->pid);
+	bool exited = false;
+
+	if (state == PROC_LIVE && proc_doorbell(proc) && !rings_in_vain(ns, proc))
+		return state;
+	if (state == PROC_FREE || state == PROC_DYING || proc == load_acquire(ns->proc))
+		return state;
+	if (load_acquire(proc->pid_ns) != my_pid_ns())
+		return state;
+	if (state == PROC_EMBRYO)
+		return embryo_is_dead(ns, proc, pid) ? PROC_DYING : state;
+	if (pid_is_dead(pid, load_acquire(proc->start), &exited))
+		return PROC_DYING;
+	return state == PROC_LIVE && !exited && !maps_file(pid, ns->arena.file_ino) ? PROC_EXECED :
+										      state;
+}
+
+/* From `state` on to DYING or EXECED; false if another got there first, or the slot has a new owner. */
+static bool mark(struct ipc_namespace *ns, struct proc *proc, uint32_t generation,
+		 enum proc_state to)
 {
 	struct tx *tx;
 	bool mine;
@@ -186,8 +244,8 @@ static bool mark_dying(struct ipc_namespace *ns, struct proc *proc, uint32_t gen
 		return false;
 	tx_lock(tx, &ns->record->proc_lock);
 	mine = proc->generation == generation && proc->state != PROC_FREE;
-	if (mine)
-		tx_set(tx, proc->state, PROC_DYING);
+	if (mine && proc->state != PROC_DYING)
+		tx_set(tx, proc->state, to);
 	tx_commit(tx);
 	return mine;
 }
@@ -200,7 +258,8 @@ static void set_free(struct ipc_namespace *ns, struct proc *proc, uint32_t gener
 		return;
 	tx_lock(tx, &ns->record->proc_lock);
 	/* While a file of it can't be unlinked, it stays for the next sweep. */
-	if (proc->generation == generation && proc->state == PROC_DYING && !proc->removing) {
+	if (proc->generation == generation && proc_is_going(proc) && !has_leftovers(proc) &&
+	    !proc->sem_undo) {
 		tx_set(tx, proc->generation, generation + 1);
 		tx_set(tx, proc->pid, 0);
 		tx_set(tx, proc->state, PROC_FREE);
@@ -212,9 +271,10 @@ static void set_free(struct ipc_namespace *ns, struct proc *proc, uint32_t gener
  * Several may remove the same process at once: each hook takes what it finds until nothing is left,
  * so when any of them is through, all is gone.
  */
-static bool remove_proc(struct ipc_namespace *ns, struct proc *proc, uint32_t generation)
+static bool remove_proc(struct ipc_namespace *ns, struct proc *proc, uint32_t generation,
+			enum proc_state to)
 {
-	if (!mark_dying(ns, proc, generation))
+	if (!mark(ns, proc, generation, to))
 		return false;
 	for (unsigned i = 0; i < ARRAY_SIZE(proc_exit_hooks); i++)
 		if (proc_exit_hooks[i])
@@ -230,14 +290,17 @@ unsigned proc_sweep(struct ipc_namespace *ns)
 
 	for (uint32_t i = 0; i < ready; i++) {
 		struct proc *proc = proc_at(ns, i);
-		uint32_t generation = __atomic_load_n(&proc->generation, __ATOMIC_ACQUIRE);
-
+		uint32_t generation = load_acquire(proc->generation);
 		uint32_t state = load_acquire(proc->state);
+		enum proc_state now;
 
-		if (state == PROC_LIVE && likely(proc_doorbell(proc)))
+		if (state == PROC_FREE || (state == PROC_LIVE && likely(proc_doorbell(proc)) &&
+					   likely(!rings_in_vain(ns, proc))))
 			continue;
-		if (state != PROC_FREE && proc_is_dead(ns, proc))
-			n += remove_proc(ns, proc, generation);
+		now = proc_look(ns, proc);
+		if (now == PROC_DYING ||
+		    (now == PROC_EXECED && (state != now || has_leftovers(proc))))
+			n += remove_proc(ns, proc, generation, now);
 	}
 	return n;
 }
@@ -283,47 +346,109 @@ static void ring_for_me(struct proc *proc)
 		pthread_mutex_consistent(&proc->doorbell);
 }
 
-/* What this very process left in the table before it exec'ed. */
-static void remove_former_self(struct ipc_namespace *ns, const struct proc *me)
+bool proc_doorbell_give(struct ipc_namespace *ns)
 {
-	for (uint32_t i = 0; i < slots_ready(ns); i++) {
-		struct proc *proc = proc_at(ns, i);
+	struct proc *me = proc_mine(ns);
 
-		if (proc != me && load_acquire(proc->state) == PROC_LIVE &&
-		    load_acquire(proc->pid) == me->pid && load_acquire(proc->start) == me->start &&
-		    load_acquire(proc->pid_ns) == me->pid_ns)
-			remove_proc(ns, proc, proc->generation);
-	}
+	/* By the id that the kernel knows: a vfork child has its parent's memory. */
+	if (!me || proc_doorbell(me) != (uint32_t)os_gettid())
+		return false;
+	pthread_mutex_unlock(&me->doorbell);
+	return true;
 }
 
-static int enter_new(struct ipc_namespace *ns)
+void proc_doorbell_take(struct ipc_namespace *ns)
+{
+	struct proc *me = proc_mine(ns);
+
+	if (me)
+		ring_for_me(me);
+}
+
+/* What this very process had before it exec'ed, or NULL. */
+static struct proc *former_self(struct ipc_namespace *ns)
 {
 	struct life life = {0};
-	struct proc *proc;
-	struct tx *tx;
-	int ret;
+	int pid = os_getpid();
 
-	/* Without these two nobody could tell when the process is dead. */
-	ret = my_pid_ns() ? read_life(0, &life) : -ENOENT;
-	if (ret == 0)
-		ret = tx_begin(&ns->arena, &tx);
+	for (uint32_t i = 0; i < slots_ready(ns); i++) {
+		struct proc *proc = proc_at(ns, i);
+		uint32_t state = load_acquire(proc->state);
+
+		if (load_acquire(proc->pid) != pid || (state != PROC_LIVE && state != PROC_EXECED))
+			continue;
+		if ((life.start || read_life(0, &life) == 0) &&
+		    load_acquire(proc->start) == life.start &&
+		    load_acquire(proc->pid_ns) == my_pid_ns())
+			return proc;
+	}
+	return NULL;
+}
+
+struct proc *proc_after_exec(struct ipc_namespace *ns)
+{
+	struct proc *former = former_self(ns);
+
+	if (former)
+		remove_proc(ns, former, former->generation, PROC_EXECED);
+	return former;
+}
+
+/* The slot of a process that has come back from an exec. Its doorbell may be in the name of a thread of before. */
+static void doorbell_renew(struct tx *tx, struct proc *proc)
+{
+	struct arena_lock pattern;
+
+	arena_lock_init(&pattern);
+	memcpy(&proc->doorbell, &pattern.mutex, sizeof(proc->doorbell));
+	tx_set(tx, proc->generation, proc->generation + 1);
+}
+
+/* A new slot, or with `former` that one, from which all that the exec ended has gone. */
+static int enter_slot(struct ipc_namespace *ns, struct proc *former, uint64_t start,
+		      struct proc **ret_proc)
+{
+	struct proc *proc = former;
+	struct tx *tx;
+	int ret = tx_begin(&ns->arena, &tx);
+
 	if (ret < 0)
-		return ret == -EACCES || ret == -ENOENT ? -ENOMEM : ret;
+		return ret;
 	tx_lock(tx, &ns->record->proc_lock);
-	ret = slot_find(ns, tx, &proc);
+	if (!former || former->state != PROC_EXECED || former->pid != os_getpid())
+		ret = slot_find(ns, tx, &proc);
+	else
+		doorbell_renew(tx, proc);
 	if (ret < 0) {
 		tx_abort(tx);
 		return ret;
 	}
 	tx_set(tx, proc->pid, os_getpid());
-	tx_set(tx, proc->start, life.start);
+	tx_set(tx, proc->start, start);
 	tx_set(tx, proc->pid_ns, my_pid_ns());
 	tx_set(tx, proc->state, PROC_LIVE);
 	ring_for_me(proc);
-	tx_commit(tx);
 	ns->proc_generation = proc->generation;
+	tx_commit(tx);
+	*ret_proc = proc;
+	return 0;
+}
+
+static int enter_new(struct ipc_namespace *ns)
+{
+	struct life life = {0};
+	struct proc *proc, *former;
+	int ret;
+
+	/* Without these two nobody could tell when the process is dead. */
+	ret = my_pid_ns() ? read_life(0, &life) : -ENOENT;
+	if (ret < 0)
+		return ret == -EACCES || ret == -ENOENT ? -ENOMEM : ret;
+	former = proc_after_exec(ns);
+	ret = enter_slot(ns, former, life.start, &proc);
+	if (ret < 0)
+		return ret;
 	__atomic_store_n(&ns->proc, proc, __ATOMIC_RELEASE);
-	remove_former_self(ns, proc);
 	proc_sweep(ns);
 	return 0;
 }
@@ -333,6 +458,14 @@ struct proc *proc_mine(struct ipc_namespace *ns)
 	struct proc *proc = load_acquire(ns->proc);
 
 	return proc && load_acquire(proc->generation) == ns->proc_generation ? proc : NULL;
+}
+
+/* Of this process: one thread enters it. */
+static pthread_mutex_t enter_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void proc_fork_reset(void)
+{
+	enter_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 int proc_enter(struct ipc_namespace *ns, struct proc **ret_proc)
@@ -345,7 +478,10 @@ int proc_enter(struct ipc_namespace *ns, struct proc **ret_proc)
 		if (unlikely(!proc_doorbell(ns->proc)))
 			ring_for_me(ns->proc);
 	} else {
-		ret = enter_new(ns);
+		pthread_mutex_lock(&enter_lock);
+		if (!proc_mine(ns))
+			ret = enter_new(ns);
+		pthread_mutex_unlock(&enter_lock);
 	}
 	critical_leave();
 	if (ret == 0)
@@ -361,7 +497,7 @@ void proc_leave(struct ipc_namespace *ns)
 		return;
 	critical_enter();
 	__atomic_store_n(&ns->proc, NULL, __ATOMIC_RELEASE);
-	remove_proc(ns, proc, proc->generation);
+	remove_proc(ns, proc, proc->generation, PROC_DYING);
 	critical_leave();
 }
 
@@ -394,7 +530,7 @@ void proc_fork_parent(struct ipc_namespace *ns, struct proc *embryo, uint32_t ge
 	struct tx *tx;
 
 	if (pid < 0) {
-		remove_proc(ns, embryo, generation);
+		remove_proc(ns, embryo, generation, PROC_DYING);
 		return;
 	}
 	if (tx_begin(&ns->arena, &tx) < 0)

@@ -162,7 +162,7 @@ int ipc_addid(struct ipc_namespace *ns, struct tx *tx, int which, ref_t ref, uin
 		limit = IPCMNI;
 	if (ids->in_use >= limit)
 		return -ENOSPC;
-	perm->deleted = 0;
+	tx_set(tx, perm->deleted, 0);
 	perm->pad = 0;
 	perm->cuid = perm->uid = cred_euid();
 	perm->cgid = perm->gid = cred_egid();

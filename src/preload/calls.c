@@ -1,7 +1,9 @@
 /* calls.c - the System V names, and syscall(2) with their numbers. */
 #include "preload/calls.h"
+#include "api/semun.h"
 #include "base/os.h"
 #include "preload/real.h"
+#include "sem/sem.h"
 #include "shm/shm.h"
 
 #include <errno.h>
@@ -78,6 +80,54 @@ VEE_EXPORT int shmctl(int id, int command, struct shmid_ds *buf)
 	return calls_return(shm_ctl(ns, id, command, buf));
 }
 
+VEE_EXPORT int semget(key_t key, int nsems, int flag)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(sem_get(ns, key, nsems, flag));
+}
+
+/* The count of operations is an unsigned int to the kernel, whatever libc says. */
+VEE_EXPORT int semtimedop(int id, struct sembuf *sops, size_t nsops, const struct timespec *timeout)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(sem_timedop(ns, id, sops, (unsigned)nsops, timeout));
+}
+
+VEE_EXPORT int semop(int id, struct sembuf *sops, size_t nsops)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(sem_timedop(ns, id, sops, (unsigned)nsops, NULL));
+}
+
+static int control_set(int id, int semnum, int command, uintptr_t arg)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(sem_ctl(ns, id, semnum, command, arg));
+}
+
+VEE_EXPORT int semctl(int id, int semnum, int command, ...)
+{
+	va_list args;
+	uintptr_t arg;
+
+	va_start(args, command);
+	arg = semun_take(command, args);
+	va_end(args);
+	return control_set(id, semnum, command, arg);
+}
+
 /* The numbers that change who the process is. */
 static bool changes_ids(long number)
 {
@@ -98,6 +148,18 @@ static bool changes_ids(long number)
 	}
 }
 
+static void admit_users(long number, const long *a)
+{
+	const uint32_t users[] = {a[0], a[1], a[2]};
+
+	if (number == SYS_setuid || number == SYS_setfsuid)
+		namespace_admit(users, 1);
+	else if (number == SYS_setreuid)
+		namespace_admit(users, 2);
+	else if (number == SYS_setresuid)
+		namespace_admit(users, 3);
+}
+
 VEE_EXPORT long syscall(long number, ...)
 {
 	long a[6], ret;
@@ -116,16 +178,25 @@ VEE_EXPORT long syscall(long number, ...)
 		return shmdt((const void *)a[0]);
 	case SYS_shmctl:
 		return shmctl(a[0], a[1], (struct shmid_ds *)a[2]);
+	case SYS_semget:
+		return semget(a[0], a[1], a[2]);
+	case SYS_semop:
+		return semop(a[0], (struct sembuf *)a[1], a[2]);
+	case SYS_semtimedop:
+		return semtimedop(a[0], (struct sembuf *)a[1], a[2], (const struct timespec *)a[3]);
+	case SYS_semctl:
+		return control_set(a[0], a[1], a[2], a[3]);
 	case SYS_munmap:
 		return munmap((void *)a[0], a[1]);
 	case SYS_exit_group:
 		process_leaves();
 		break;
+	case SYS_execve:
+		return execve((const char *)a[0], (char **)a[1], (char **)a[2]);
 	default:
 		break;
 	}
-	if (unlikely(changes_ids(number)))
-		namespace_admit();
+	admit_users(number, a);
 	ret = REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	if (unlikely(changes_ids(number)))
 		cred_stale();

@@ -9,3 +9,7 @@ int calls_open(struct ipc_namespace **ret_ns);
 long calls_return(long ret);
 /* The process is about to end: leaves the namespace. Not in a child that shares our memory. */
 void process_leaves(void);
+
+/* Around an exec: see exec.c. */
+bool exec_before(void);
+void exec_failed(bool given);

@@ -3,12 +3,15 @@
 #include "api/fork.h"
 #include "preload/calls.h"
 #include "preload/real.h"
+#include "sem/sem.h"
 #include "shm/shm.h"
 
 #include <errno.h>
 #include <grp.h>
 #include <pty.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 VEE_EXPORT pid_t fork(void)
@@ -73,25 +76,39 @@ __attribute__((constructor)) static void starts(void)
 	fork_init();
 }
 
-/* The set*id family: the cached credentials are stale, and the new user must reach the files. */
-#define SETS_IDS(name, parameters, arguments) \
-	VEE_EXPORT int name parameters        \
-	{                                     \
-		int ret;                      \
-                                              \
-		namespace_admit();            \
-		ret = REAL(name) arguments;   \
-		cred_stale();                 \
-		return ret;                   \
+VEE_EXPORT int unshare(int flags)
+{
+	struct ipc_namespace *ns = namespace_opened();
+	int ret = REAL(unshare)(flags);
+
+	if (ret == 0 && flags & CLONE_SYSVSEM && ns)
+		sem_unshare(ns);
+	return ret;
+}
+
+/*
+ * The set*id family: the cached credentials are stale, and the users that are named must reach the files. A change of
+ * groups alone needs none of that: the files are still the user's own.
+ */
+#define SETS_IDS(name, parameters, arguments, n_users, ...)                \
+	VEE_EXPORT int name parameters                                     \
+	{                                                                  \
+		int ret;                                                   \
+                                                                           \
+		namespace_admit((const uint32_t[]){__VA_ARGS__}, n_users); \
+		ret = REAL(name) arguments;                                \
+		cred_stale();                                              \
+		return ret;                                                \
 	}
 
-SETS_IDS(setuid, (uid_t uid), (uid))
-SETS_IDS(setgid, (gid_t gid), (gid))
-SETS_IDS(seteuid, (uid_t uid), (uid))
-SETS_IDS(setegid, (gid_t gid), (gid))
-SETS_IDS(setreuid, (uid_t ruid, uid_t euid), (ruid, euid))
-SETS_IDS(setregid, (gid_t rgid, gid_t egid), (rgid, egid))
-SETS_IDS(setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid))
-SETS_IDS(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid))
-SETS_IDS(setgroups, (size_t n, const gid_t *list), (n, list))
-SETS_IDS(initgroups, (const char *user, gid_t group), (user, group))
+SETS_IDS(setuid, (uid_t uid), (uid), 1, uid)
+SETS_IDS(setgid, (gid_t gid), (gid), 0, 0)
+SETS_IDS(seteuid, (uid_t uid), (uid), 1, uid)
+SETS_IDS(setegid, (gid_t gid), (gid), 0, 0)
+SETS_IDS(setreuid, (uid_t ruid, uid_t euid), (ruid, euid), 2, ruid, euid)
+SETS_IDS(setregid, (gid_t rgid, gid_t egid), (rgid, egid), 0, 0)
+SETS_IDS(setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid), 3, ruid, euid, suid)
+SETS_IDS(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid), 0, 0)
+SETS_IDS(setfsuid, (uid_t uid), (uid), 1, uid)
+SETS_IDS(setgroups, (size_t n, const gid_t *list), (n, list), 0, 0)
+SETS_IDS(initgroups, (const char *user, gid_t group), (user, group), 0, 0)

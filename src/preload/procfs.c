@@ -1,12 +1,14 @@
 /*
- * procfs.c - /proc/sysvipc/shm and the limits under /proc/sys/kernel, as this namespace has them.
+ * procfs.c - /proc/sysvipc/shm, /proc/sysvipc/sem and the limits under /proc/sys/kernel, as this namespace has them.
  *
- * Opening one for reading gives a descriptor of a text made at that moment, in the kernel's format.
- * Writing the limits through /proc is not possible (EACCES): `vee limits` does that.
+ * Opening one gives a descriptor of a text made at that moment, in the kernel's format. The limits can be
+ * written to too: sysctl.h. Nothing can be written to the lists (EACCES).
  */
 #include "base/os.h"
 #include "preload/calls.h"
 #include "preload/real.h"
+#include "preload/sysctl.h"
+#include "sem/sem.h"
 #include "shm/shm.h"
 
 #include <errno.h>
@@ -22,6 +24,11 @@
 #define O_TMPFILE 020200000
 #endif
 
+#define SYSVIPC	   "/proc/sysvipc/"
+#define SYS_KERNEL "/proc/sys/kernel/"
+
+typedef size_t text_fn(struct ipc_namespace *ns, char *buf, size_t size);
+
 static ssize_t write_all(int fd, const char *text, size_t size)
 {
 	for (size_t at = 0; at < size;) {
@@ -35,7 +42,7 @@ static ssize_t write_all(int fd, const char *text, size_t size)
 }
 
 /* The text's length may grow between asking and writing. */
-static ssize_t write_segments(struct ipc_namespace *ns, int fd)
+static ssize_t write_list(struct ipc_namespace *ns, int fd, text_fn *text)
 {
 	size_t size = 65536, need;
 	intptr_t at;
@@ -46,7 +53,7 @@ static ssize_t write_segments(struct ipc_namespace *ns, int fd)
 			     0);
 		if (at < 0 && at > -4096)
 			return at;
-		need = shm_proc_text(ns, (char *)at, size);
+		need = text(ns, (char *)at, size);
 		if (need < size)
 			break;
 		os_munmap((void *)at, size);
@@ -57,59 +64,74 @@ static ssize_t write_segments(struct ipc_namespace *ns, int fd)
 	return ret;
 }
 
-static ssize_t write_limit(struct ipc_namespace *ns, int fd, const char *name)
+static ssize_t write_limits(struct ipc_namespace *ns, int fd, const struct sysctl_file *file)
 {
-	const struct ipc_namespace_record *record = ns->record;
-	char text[32];
+	char text[128];
 
-	if (!strcmp(name, "shmmax"))
-		snprintf(text, sizeof(text), "%llu\n", (unsigned long long)record->shm_ctlmax);
-	else if (!strcmp(name, "shmall"))
-		snprintf(text, sizeof(text), "%llu\n", (unsigned long long)record->shm_ctlall);
-	else if (!strcmp(name, "shmmni"))
-		snprintf(text, sizeof(text), "%u\n", record->shm_ctlmni);
-	else if (!strcmp(name, "shm_rmid_forced"))
-		snprintf(text, sizeof(text), "%u\n", record->shm_rmid_forced);
-	else
-		snprintf(text, sizeof(text), "%d\n", record->ids[IPC_SHM_IDS].next_id);
-	return write_all(fd, text, strlen(text));
+	return write_all(fd, text, sysctl_text(ns, file, text, sizeof(text)));
 }
 
-/* The part of path behind the last '/' if it is one of ours, else NULL. */
-static const char *ours(const char *path)
+/* The limits that the path names, or NULL. */
+static const struct sysctl_file *limit_file(const char *path)
 {
-	static const char *const limits[] = {"shmmax", "shmall", "shmmni", "shm_rmid_forced",
-					     "shm_next_id"};
+	if (strncmp(path, SYS_KERNEL, strlen(SYS_KERNEL)) != 0)
+		return NULL;
+	path += strlen(SYS_KERNEL);
+	return sysctl_named(path, strlen(path));
+}
 
+static text_fn *list_text(const char *path)
+{
+	if (!strcmp(path, SYSVIPC "shm"))
+		return shm_proc_text;
+	return strcmp(path, SYSVIPC "sem") ? NULL : sem_proc_text;
+}
+
+static bool ours(const char *path)
+{
 	if (likely(!path || strncmp(path, "/proc/sys", 9) != 0))
-		return NULL;
-	if (!strcmp(path, "/proc/sysvipc/shm"))
-		return path + 14;
-	if (strncmp(path, "/proc/sys/kernel/", 17) != 0)
-		return NULL;
-	for (unsigned i = 0; i < ARRAY_SIZE(limits); i++)
-		if (!strcmp(path + 17, limits[i]))
-			return path + 17;
-	return NULL;
+		return false;
+	return limit_file(path) || list_text(path);
+}
+
+static ssize_t fill(int fd, const char *path, const struct sysctl_file *file)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -errno;
+	return file ? write_limits(ns, fd, file) : write_list(ns, fd, list_text(path));
+}
+
+/* What open(2) says before it opens. */
+static int refusal(const struct sysctl_file *file, int flags)
+{
+	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+		return -EEXIST;
+	if (flags & O_DIRECTORY)
+		return -ENOTDIR;
+	return !file && (flags & O_ACCMODE) != O_RDONLY ? -EACCES : 0;
 }
 
 /* A descriptor of the text; -1 with errno. */
-static int open_ours(const char *name, int flags)
+static int open_ours(const char *path, int flags)
 {
-	struct ipc_namespace *ns;
-	ssize_t ret;
+	bool for_writing = (flags & O_ACCMODE) != O_RDONLY;
+	const struct sysctl_file *file = limit_file(path);
+	char name[64];
+	ssize_t ret = refusal(file, flags);
 	int fd;
 
-	if ((flags & O_ACCMODE) != O_RDONLY) {
-		errno = EACCES;
-		return -1;
-	}
-	if (calls_open(&ns) < 0)
-		return -1;
-	fd = os_memfd_create(name, flags & O_CLOEXEC ? MFD_CLOEXEC : 0);
+	if (ret < 0)
+		return calls_return(ret);
+	snprintf(name, sizeof(name), "%s%s", file ? SYSCTL_MEMFD : "vee-sysvipc-",
+		 strrchr(path, '/') + 1);
+	fd = os_memfd_create(name, MFD_ALLOW_SEALING | (flags & O_CLOEXEC ? MFD_CLOEXEC : 0));
 	if (fd < 0)
 		return calls_return(fd);
-	ret = strcmp(name, "shm") ? write_limit(ns, fd, name) : write_segments(ns, fd);
+	ret = fill(fd, path, file);
+	if (ret >= 0)
+		ret = sysctl_seal(fd, for_writing);
 	if (ret < 0) {
 		os_close(fd);
 		return calls_return(ret);
@@ -133,46 +155,104 @@ static bool has_mode(int flags)
 
 VEE_EXPORT int open(const char *path, int flags, ...)
 {
-	const char *name = ours(path);
+	bool mine = ours(path);
 
 	TAKE_MODE(flags)
-	return unlikely(name) ? open_ours(name, flags) : REAL(open)(path, flags, mode);
+	return unlikely(mine) ? open_ours(path, flags) : REAL(open)(path, flags, mode);
 }
 
 VEE_EXPORT int openat(int dir, const char *path, int flags, ...)
 {
-	const char *name = ours(path);
+	bool mine = ours(path);
 
 	TAKE_MODE(flags)
-	return unlikely(name) ? open_ours(name, flags) : REAL(openat)(dir, path, flags, mode);
+	return unlikely(mine) ? open_ours(path, flags) : REAL(openat)(dir, path, flags, mode);
+}
+
+static int stream_flags(const char *how)
+{
+	int flags = how[0] == 'r' && !strchr(how, '+') ? O_RDONLY : O_RDWR;
+
+	if (how[0] != 'r')
+		flags |= strchr(how, 'x') ? O_CREAT | O_EXCL : O_CREAT;
+	return flags | (strchr(how, 'e') ? O_CLOEXEC : 0);
+}
+
+VEE_EXPORT int creat(const char *path, mode_t mode)
+{
+	const int flags = O_CREAT | O_WRONLY | O_TRUNC;
+
+	return unlikely(ours(path)) ? open_ours(path, flags) : REAL(creat)(path, mode);
 }
 
 VEE_EXPORT FILE *fopen(const char *path, const char *how)
 {
-	const char *name = ours(path);
-	int fd;
+	bool mine = ours(path);
+	FILE *stream;
+	int fd, flags;
 
-	if (likely(!name))
+	if (likely(!mine))
 		return REAL(fopen)(path, how);
-	fd = open_ours(name, how[0] == 'r' && !strchr(how, '+') ? O_RDONLY : O_RDWR);
-	return fd < 0 ? NULL : fdopen(fd, how);
+	flags = stream_flags(how);
+	fd = open_ours(path, flags);
+	if (fd < 0)
+		return NULL;
+	stream = flags & O_ACCMODE ? sysctl_stream(fd, how) : fdopen(fd, how);
+	if (!stream)
+		os_close(fd);
+	return stream;
+}
+
+/* Only what is read: the stream stays libc's own, and writing to it ends in EPERM. */
+static FILE *reopen_ours(const char *path, const char *how, FILE *stream)
+{
+	int fd = open_ours(path, stream_flags(how));
+	char again[40];
+
+	if (fd < 0) {
+		int error = errno;
+
+		fclose(stream); /* as freopen does when it fails */
+		errno = error;
+		return NULL;
+	}
+	snprintf(again, sizeof(again), "/proc/self/fd/%d", fd);
+	stream = REAL(freopen)(again, how, stream);
+	os_close(fd);
+	return stream;
+}
+
+VEE_EXPORT FILE *freopen(const char *path, const char *how, FILE *stream)
+{
+	return unlikely(ours(path)) ? reopen_ours(path, how, stream) :
+				      REAL(freopen)(path, how, stream);
 }
 
 #ifdef __GLIBC__
+VEE_EXPORT int creat64(const char *path, mode_t mode)
+{
+	return ours(path) ? creat(path, mode) : REAL(creat64)(path, mode);
+}
+
+VEE_EXPORT FILE *freopen64(const char *path, const char *how, FILE *stream)
+{
+	return ours(path) ? freopen(path, how, stream) : REAL(freopen64)(path, how, stream);
+}
+
 VEE_EXPORT int open64(const char *path, int flags, ...)
 {
-	const char *name = ours(path);
+	bool mine = ours(path);
 
 	TAKE_MODE(flags)
-	return unlikely(name) ? open_ours(name, flags) : REAL(open64)(path, flags, mode);
+	return unlikely(mine) ? open_ours(path, flags) : REAL(open64)(path, flags, mode);
 }
 
 VEE_EXPORT int openat64(int dir, const char *path, int flags, ...)
 {
-	const char *name = ours(path);
+	bool mine = ours(path);
 
 	TAKE_MODE(flags)
-	return unlikely(name) ? open_ours(name, flags) : REAL(openat64)(dir, path, flags, mode);
+	return unlikely(mine) ? open_ours(path, flags) : REAL(openat64)(dir, path, flags, mode);
 }
 
 VEE_EXPORT FILE *fopen64(const char *path, const char *how)
@@ -182,19 +262,31 @@ VEE_EXPORT FILE *fopen64(const char *path, const char *how)
 
 int __open_2(const char *path, int flags);
 int __open64_2(const char *path, int flags);
+int __openat_2(int dir, const char *path, int flags);
+int __openat64_2(int dir, const char *path, int flags);
 
 /* What open() becomes in a program built with _FORTIFY_SOURCE. */
 VEE_EXPORT int __open_2(const char *path, int flags)
 {
-	const char *name = ours(path);
+	bool mine = ours(path);
 
-	return unlikely(name) ? open_ours(name, flags) : REAL(__open_2)(path, flags);
+	return unlikely(mine) ? open_ours(path, flags) : REAL(__open_2)(path, flags);
 }
 
 VEE_EXPORT int __open64_2(const char *path, int flags)
 {
-	const char *name = ours(path);
+	bool mine = ours(path);
 
-	return unlikely(name) ? open_ours(name, flags) : REAL(__open64_2)(path, flags);
+	return unlikely(mine) ? open_ours(path, flags) : REAL(__open64_2)(path, flags);
+}
+
+VEE_EXPORT int __openat_2(int dir, const char *path, int flags)
+{
+	return unlikely(ours(path)) ? open_ours(path, flags) : REAL(__openat_2)(dir, path, flags);
+}
+
+VEE_EXPORT int __openat64_2(int dir, const char *path, int flags)
+{
+	return unlikely(ours(path)) ? open_ours(path, flags) : REAL(__openat64_2)(dir, path, flags);
 }
 #endif

@@ -696,7 +696,7 @@ static void exit_shm(struct ipc_namespace *ns, struct proc *proc)
 	while (more) {
 		if (begin(ns, &tx) < 0)
 			return;
-		more = load_acquire(proc->state) == PROC_DYING && proc->shm_clist;
+		more = proc_is_going(proc) && proc->shm_clist;
 		if (more)
 			data_remove(ns, tx, proc->shm_clist, proc);
 		tx_commit(tx);

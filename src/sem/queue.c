@@ -1,0 +1,180 @@
+/*
+ * queue.c - the sem_queue records: where a process gets one, and what becomes of a dead one's; see sem.h.
+ *
+ * A process that has slept keeps its record for the next time, in `pool`. Records are in the list of their process
+ * from the first use on, whoever sleeps on them, so that all are found when it is gone; then they go to the list in the
+ * root record.
+ */
+#include "base/os.h"
+#include "sem/set.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define POOL	   64
+#define ROOM_LEAST 8u
+
+static _Atomic ref_t pool[POOL];
+
+void sem_queue_forget(void)
+{
+	for (unsigned i = 0; i < POOL; i++)
+		pool[i] = 0;
+}
+
+/* A record for this process: a free one, or a new one. Its state says IDLE. */
+static int queue_new(struct ipc_namespace *ns, struct tx *tx, struct proc *proc, ref_t *ret_ref)
+{
+	struct ipc_namespace_record *record = ns->record;
+	struct sem_queue *q;
+	ref_t ref = record->sem_queues;
+
+	if (ref) {
+		tx_set(tx, record->sem_queues, sem_queue_at(ns, ref)->proc_next);
+		q = sem_queue_at(ns, ref);
+	} else {
+		int ret = arena_alloc(tx, sizeof(*q), &ref);
+
+		if (ret < 0)
+			return ret;
+		q = sem_queue_at(ns, ref);
+		memset(q, 0, sizeof(*q));
+	}
+	tx_set(tx, q->proc, proc_slot(ns, proc));
+	tx_set(tx, q->proc_prev, 0);
+	tx_set(tx, q->proc_next, proc->sem_queues);
+	if (proc->sem_queues)
+		tx_set(tx, sem_queue_at(ns, proc->sem_queues)->proc_prev, ref);
+	tx_set(tx, proc->sem_queues, ref);
+	*ret_ref = ref;
+	return 0;
+}
+
+static int make_room(struct tx *tx, struct sem_queue *q, unsigned nsops)
+{
+	unsigned room = ALIGN_UP(nsops < ROOM_LEAST ? ROOM_LEAST : nsops, 2u);
+	ref_t ref;
+	int ret;
+
+	if (q->sops_room >= nsops)
+		return 0;
+	ret = arena_alloc(tx, room * (sizeof(struct sembuf) + sizeof(uint32_t)), &ref);
+	if (ret < 0)
+		return ret;
+	arena_free(tx, q->sops);
+	tx_set(tx, q->sops, ref);
+	tx_set(tx, q->sops_room, room);
+	return 0;
+}
+
+int sem_queue_take(struct ipc_namespace *ns, unsigned nsops, ref_t *ret_q)
+{
+	struct proc *proc;
+	struct tx *tx;
+	ref_t ref = 0;
+	int ret = proc_enter(ns, &proc);
+
+	if (ret < 0)
+		return ret;
+	for (unsigned i = 0; i < POOL && !ref; i++)
+		if (pool[i])
+			ref = atomic_exchange(&pool[i], 0);
+	if (ref && sem_queue_at(ns, ref)->sops_room >= nsops) {
+		*ret_q = ref;
+		return 0;
+	}
+	ret = tx_begin(&ns->arena, &tx);
+	if (ret < 0)
+		return ret;
+	tx_lock(tx, &ipc_ids_of(ns, IPC_SEM_IDS)->lock);
+	if (proc_mine(ns) != proc)
+		ret = -EINTR; /* the process is about to end */
+	if (ret == 0 && !ref)
+		ret = queue_new(ns, tx, proc, &ref);
+	if (ret == 0)
+		ret = make_room(tx, sem_queue_at(ns, ref), nsops);
+	if (ret < 0)
+		tx_abort(tx);
+	else
+		tx_commit(tx);
+	*ret_q = ref;
+	return ret;
+}
+
+/* With no room for it in the pool it stays the process's, unused, to its end. */
+void sem_queue_give(ref_t ref)
+{
+	for (unsigned i = 0; i < POOL; i++) {
+		ref_t none = 0;
+
+		if (!pool[i] && atomic_compare_exchange_strong(&pool[i], &none, ref))
+			return;
+	}
+}
+
+static void list_remove(struct ipc_namespace *ns, struct tx *tx, struct proc *proc,
+			struct sem_queue *q)
+{
+	if (q->proc_prev)
+		tx_set(tx, sem_queue_at(ns, q->proc_prev)->proc_next, q->proc_next);
+	else
+		tx_set(tx, proc->sem_queues, q->proc_next);
+	if (q->proc_next)
+		tx_set(tx, sem_queue_at(ns, q->proc_next)->proc_prev, q->proc_prev);
+}
+
+/* What the sleeper was to its set. Returns the set, whose lock is in the transaction then, or NULL. */
+static struct sem_array *cancel(struct ipc_namespace *ns, struct tx *tx, struct sem_queue *q,
+				struct wake_q *wake_q)
+{
+	struct sem_array *sma;
+	const struct sembuf *sops = sem_queue_sops(ns, q);
+
+	if (sem_queue_is(q, SEM_Q_IDLE))
+		return NULL;
+	sma = sem_array_at(ns, q->set);
+	tx_lock(tx, &sma->lock);
+	if (sem_queue_is(q, SEM_Q_IDLE) || sma->incarnation != q->incarnation)
+		return sma;
+	if (sem_queue_is(q, SEM_Q_QUEUED)) {
+		unlink_queue(ns, tx, sma, q);
+	} else if (q->status == 0) {
+		for (unsigned i = 0; i < q->nsops; i++)
+			word_hold(&sma->words[sops[i].sem_num]);
+		sem_take_back(ns, tx, sma, q);
+	}
+	do_smart_update(ns, tx, sma, NULL, 0, UPDATE_SWEPT, wake_q);
+	return sma;
+}
+
+bool sem_queue_drop(struct ipc_namespace *ns, struct proc *proc)
+{
+	struct ipc_namespace_record *record = ns->record;
+	struct wake_q wake_q = {0, 0};
+	struct sem_array *sma;
+	struct sem_queue *q;
+	struct tx *tx;
+	ref_t ref;
+
+	if (!load_acquire(proc->sem_queues) || tx_begin(&ns->arena, &tx) < 0)
+		return false;
+	tx_lock(tx, &ipc_ids_of(ns, IPC_SEM_IDS)->lock);
+	ref = proc_is_going(proc) ? proc->sem_queues : 0;
+	q = ref ? sem_queue_at(ns, ref) : NULL;
+	if (!q || tx_reserve(tx, 6 * q->nsops + 32) < 0) {
+		tx_abort(tx);
+		return false;
+	}
+	sma = cancel(ns, tx, q, &wake_q);
+	list_remove(ns, tx, proc, q);
+	/* A new owner: what a thread of the old one may still do to its state fails. */
+	tx_set(tx, q->state, ((q->state >> 32) + 1) << 32 | SEM_Q_IDLE);
+	tx_set(tx, q->proc_next, record->sem_queues);
+	tx_set(tx, record->sem_queues, ref);
+	if (sma)
+		sem_finish(ns, tx, sma, NULL, 0, &wake_q);
+	else
+		tx_commit(tx);
+	return true;
+}

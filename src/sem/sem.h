@@ -1,0 +1,173 @@
+/*
+ * sem.h - System V semaphore sets. The calls, with errors as negative numbers.
+ *
+ * What a caller sees: semget(2), semop(2), semtimedop(2), semctl(2) as the kernel does them.
+ *
+ * How it works. A set is a block: a sem_array and its words (word.h). A single operation that can go ahead,
+ * without SEM_UNDO, on a word that is not held back, is one compare-and-swap. All else is done under the
+ * set's lock, by journal, on words that are held back meanwhile:
+ *
+ *	hold back the words (not journalled) · decide · store · do_smart_update: the operations of
+ *	sleepers that can go now, in queue order · stand · let go of the words that need not be held back ·
+ *	tell the sleepers · unlock · wake those that sleep
+ *
+ * A sleeper is a sem_queue in its set's pending list; who makes room for it does its operation for it.
+ *
+ * Invariants (sem_array_check)
+ *  1. A word is held back if a sleeper of its set names it, if any sem_undo has an adjustment for it, or if its set is
+ *     no more. (And while, or since, somebody works on it who may have died: then without need.)
+ *  2. A word changes either by compare-and-swap while it is not held back, or under the lock while it is.
+ *  3. No sleeper of a set can go ahead while the lock is free, unless update_due.
+ *  4. A sem_queue is QUEUED exactly if it is in a pending list of the set that it names and `incarnation` is the set's.
+ *  5. n_adjusting is the number of sem_undo of the set with an adjustment; adjusts(un) counts them.
+ *  6. Memory of a block is only ever a block of its size, memory of a sem_queue only ever one.
+ *
+ * Guards: the lock of the sem ids for the free lists, both lists of a process, making and freeing;
+ * sem_array.lock for a set's fields, its words while held back, its queues, its sem_undo and list_id. The
+ * fields that a semop without lock reads (id, owner, mode, sem_nsems) change only while all words are held back.
+ *
+ * Ordering pairs
+ *  WORD_HOLD   compare-and-swap of a word | word_hold: whoever comes second sees the first.
+ *  WORD_FIRST  a semop without lock loads the word before it reads anything of the set | who changes those fields
+ *              has held the words back before, and lets go after.
+ *  QUEUE_TELL  status is stored before the futex word says SEM_TOLD | the sleeper loads the futex word before status.
+ *
+ * A death. Of a sleeper: whoever is about to do its operation looks at its process first. After its operation was done
+ * for it, but before it took note (SEM_Q_DONE): the operation is taken back. Of one with adjustments: the words are held
+ * back, so that everybody passes by the lock, where the processes of all adjustments are looked at. Of the waker, before
+ * it woke anybody: a sleeper never sleeps longer than SEM_POLL_NS without a look.
+ */
+#pragma once
+
+#include "ipc/util.h"
+#include "sem/rules.h"
+
+/* record: a set; its words follow. Cache lines: what a semop without lock reads; the lock; the rest. */
+struct sem_array {
+	struct kern_ipc_perm sem_perm; /* deleted: the block is free */
+	uint32_t sem_nsems;
+	uint32_t
+		incarnation; /* one more with each set that uses the block, and when it is removed */
+	uint64_t sem_otime;  /* incarnation in the high 24 bits, seconds */
+	int64_t sem_ctime;
+
+	struct arena_lock lock;
+
+	ref_t pending_alter, pending_alter_last; /* struct sem_queue, the oldest first */
+	ref_t pending_const, pending_const_last; /* of them, those that change nothing */
+	ref_t list_id;				 /* struct sem_undo */
+	uint32_t n_adjusting;			 /* of them, those with adjustments */
+	ref_t adjusting;			 /* one of these, if there is just one */
+	uint32_t undo_epoch; /* a sem_undo of another epoch has no adjustments */
+	uint32_t update_due; /* do_smart_update was left unfinished for want of memory */
+	uint32_t n_complex;  /* sleepers with several operations */
+	uint32_t size_class; /* the block is SEM_BLOCK_MIN << size_class bytes */
+	ref_t next_free;
+	uint32_t pad[4];
+	uint64_t words[];
+};
+_Static_assert(sizeof(struct sem_array) == 192, "layout");
+
+#define SEM_BLOCK_MIN	  256u
+#define SEM_BLOCK_CLASSES 12u
+
+/* The state of a sem_queue: the low half of `state`; the high half is one more with each new owner. */
+enum {
+	SEM_Q_IDLE = 0, /* its process does with it what it likes */
+	SEM_Q_QUEUED,
+	SEM_Q_DONE, /* out of the list, status is valid; its thread has not taken note yet */
+};
+
+/* Values of sem_queue.futex; CRITICAL_SIGNAL may be added. */
+enum {
+	SEM_AWAKE = 0,
+	SEM_ASLEEP = 1,
+	SEM_TOLD = 2,
+};
+
+/* record: a sleeper. While IDLE its process writes it; else guarded by the set's lock, but for futex. */
+struct sem_queue {
+	uint64_t state;
+	uint32_t futex;
+	int32_t status;
+	ref_t next, prev;	    /* in the pending list */
+	ref_t proc_next, proc_prev; /* of its process */
+	ref_t set;
+	uint32_t incarnation; /* of the set */
+	uint32_t proc;	      /* slot */
+	int32_t pid, tid;
+	uint32_t nsops;
+	uint32_t blocking; /* index of the operation that waits */
+	uint16_t alter, repeats;
+	ref_t undo; /* struct sem_undo or 0 */
+	uint32_t sops_room;
+	ref_t sops;	 /* sops_room struct sembuf, then as many uint32_t: see below */
+	ref_t told_next; /* while being told */
+	int64_t since;	 /* CLOCK_REALTIME, seconds */
+};
+_Static_assert(sizeof(struct sem_queue) == 88, "layout");
+
+/*
+ * sops: the operations, and behind them, from when they were done, the sempid that each found: for
+ * taking them back. sops_room is even.
+ */
+
+/* record: what a process owes to a set */
+struct sem_undo {
+	ref_t proc_next, proc_prev; /* list_proc; lock of the sem ids */
+	ref_t id_next, id_prev;	    /* list_id; lock of the set */
+	ref_t set;
+	uint32_t incarnation; /* of the set; differs: the set is no more */
+	uint32_t proc;	      /* slot */
+	uint32_t undo_epoch;
+	uint32_t n_semadj; /* that are not 0, if the epoch is the set's */
+	uint32_t pad;
+	int16_t semadj[];
+};
+_Static_assert(sizeof(struct sem_undo) == 40, "layout");
+
+/* A sleeper without a doorbell to wait on looks around this often; with one, five times less often. */
+#define SEM_POLL_NS 20000000ull
+
+int sem_get(struct ipc_namespace *ns, key_t key, int nsems, int flag);
+/* timeout NULL: none. As in the kernel nsops has 32 bits, whatever <sys/sem.h> says. Reads sops and timeout from the caller's memory: -EFAULT for a bad one. */
+int sem_timedop(struct ipc_namespace *ns, int id, const struct sembuf *sops, unsigned nsops,
+		const struct timespec *timeout);
+/* Returns what semctl returns. arg: an int for SETVAL, else a pointer, as the command wants it. */
+int sem_ctl(struct ipc_namespace *ns, int id, int semnum, int command, uintptr_t arg);
+
+/* The text of /proc/sysvipc/sem, into buf; returns the length that it needs. */
+size_t sem_proc_text(struct ipc_namespace *ns, char *buf, size_t size);
+
+/* For `vee`: copies of what a set is. */
+struct sem_info_entry {
+	struct semid_ds ds;
+	int id;
+};
+/* The set at the first used index after *index (start with -1); sets *index to it. false at the end. */
+bool sem_each(struct ipc_namespace *ns, int *index, struct sem_info_entry *ret_entry);
+/* Values and pids of a set's semaphores: how many there are; at most max are stored. */
+unsigned sem_values(struct ipc_namespace *ns, int id, int *values, int *pids, unsigned max);
+struct sem_undo_entry {
+	int pid;
+	unsigned semnum;
+	int semadj;
+};
+/* Who owes what: how many adjustments there are; at most max are stored. */
+unsigned sem_undoers(struct ipc_namespace *ns, int id, struct sem_undo_entry *entries,
+		     unsigned max);
+struct sem_waiter_entry {
+	int pid, tid;
+	struct sembuf sop; /* the operation that waits */
+	unsigned nsops;	   /* of its array */
+	int64_t since;
+};
+unsigned sem_waiters(struct ipc_namespace *ns, int id, struct sem_waiter_entry *entries,
+		     unsigned max);
+const char *sem_check(struct ipc_namespace *ns);
+
+/* As unshare(CLONE_SYSVSEM): what the process owes is paid at once. */
+void sem_unshare(struct ipc_namespace *ns);
+void sem_init(void); /* puts the hook for the end of a process in */
+/* In a child after fork: the parent's sleepers and undo are not the child's. */
+void sem_fork_child(void);

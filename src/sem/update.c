@@ -1,0 +1,372 @@
+/*
+ * update.c - from a change to those who waited for it; see sem.h.
+ *
+ * Both pending lists are in order of arrival. The kernel keeps simple operations (one semaphore) apart from
+ * complex ones, in lists of each semaphore; the order that a program can see is the same: simple ones on different semaphores
+ * don't touch each other, and once there is a complex one, all stand in one line. Of those that wait for
+ * zero, the simple ones are served before the complex ones.
+ */
+#include "base/os.h"
+#include "sem/set.h"
+
+#include <errno.h>
+
+/* Told sleepers whose wake-up is kept until after the unlock; further ones are woken before it. */
+#define WAKES_KEPT 32
+
+bool sem_proc_lives(struct ipc_namespace *ns, uint32_t slot)
+{
+	const struct proc *proc = proc_at(ns, slot);
+
+	return proc == load_acquire(ns->proc) ||
+	       (load_acquire(proc->state) == PROC_LIVE && proc_doorbell(proc));
+}
+
+int sem_adjusters_live(struct ipc_namespace *ns, const struct sem_array *sma)
+{
+	if (sma->n_adjusting == 0)
+		return 0;
+	if (sma->n_adjusting == 1 && sma->adjusting)
+		return sem_proc_lives(ns, sem_undo_at(ns, sma->adjusting)->proc) ? 0 : -ESRCH;
+	for (ref_t ref = sma->list_id; ref;) {
+		const struct sem_undo *un = sem_undo_at(ns, ref);
+
+		if (sem_adjustments(sma, un) && un->n_semadj && !sem_proc_lives(ns, un->proc))
+			return -ESRCH;
+		ref = un->id_next;
+	}
+	return 0;
+}
+
+void sem_apply(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma, struct sem_undo *un,
+	       const struct sembuf *sops, unsigned nsops, uint32_t pid)
+{
+	for (unsigned i = 0; i < nsops; i++) {
+		uint64_t *word = &sma->words[sops[i].sem_num];
+
+		tx_set(tx, *word, word_with(*word, word_semval(*word) + sops[i].sem_op, pid));
+		if (sops[i].sem_flg & SEM_UNDO && sops[i].sem_op)
+			sem_adjust(ns, tx, sma, un, sops[i].sem_num, -sops[i].sem_op);
+	}
+}
+
+void sem_take_back(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
+		   struct sem_queue *q)
+{
+	const struct sembuf *sops = sem_queue_sops(ns, q);
+	const uint32_t *before = sem_queue_sempids(ns, q);
+
+	for (unsigned i = q->nsops; i-- > 0;) {
+		uint64_t *word = &sma->words[sops[i].sem_num];
+		uint32_t pid = word_sempid(*word);
+
+		if (pid == ((uint32_t)q->pid & SEM_PID_MASK))
+			pid = before[i];
+		tx_set(tx, *word,
+		       word_with(*word, semval_adjusted(word_semval(*word), -sops[i].sem_op), pid));
+		if (sops[i].sem_flg & SEM_UNDO && sops[i].sem_op)
+			sem_adjust(ns, tx, sma, sem_undo_at(ns, q->undo), sops[i].sem_num,
+				   sops[i].sem_op);
+	}
+}
+
+static void set_state(struct tx *tx, struct sem_queue *q, uint32_t state)
+{
+	tx_set(tx, q->state, q->state >> 32 << 32 | state);
+}
+
+void sem_queue_append(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
+		      struct sem_queue *q)
+{
+	ref_t *first = q->alter ? &sma->pending_alter : &sma->pending_const;
+	ref_t *last = q->alter ? &sma->pending_alter_last : &sma->pending_const_last;
+	ref_t ref = arena_ref(&ns->arena, q);
+
+	tx_set(tx, q->prev, *last);
+	tx_set(tx, q->next, 0);
+	if (*last)
+		tx_set(tx, sem_queue_at(ns, *last)->next, ref);
+	else
+		tx_set(tx, *first, ref);
+	tx_set(tx, *last, ref);
+	if (q->nsops > 1)
+		tx_set(tx, sma->n_complex, sma->n_complex + 1);
+	set_state(tx, q, SEM_Q_QUEUED);
+}
+
+void unlink_queue(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
+		  struct sem_queue *q)
+{
+	ref_t *first = q->alter ? &sma->pending_alter : &sma->pending_const;
+	ref_t *last = q->alter ? &sma->pending_alter_last : &sma->pending_const_last;
+
+	if (q->prev)
+		tx_set(tx, sem_queue_at(ns, q->prev)->next, q->next);
+	else
+		tx_set(tx, *first, q->next);
+	if (q->next)
+		tx_set(tx, sem_queue_at(ns, q->next)->prev, q->prev);
+	else
+		tx_set(tx, *last, q->prev);
+	if (q->nsops > 1)
+		tx_set(tx, sma->n_complex, sma->n_complex - 1);
+	set_state(tx, q, SEM_Q_DONE);
+}
+
+static void wake_q_add(struct ipc_namespace *ns, struct wake_q *wake_q, struct sem_queue *q)
+{
+	ref_t ref = arena_ref(&ns->arena, q);
+
+	q->told_next = 0;
+	if (wake_q->last)
+		sem_queue_at(ns, wake_q->last)->told_next = ref;
+	else
+		wake_q->first = ref;
+	wake_q->last = ref;
+}
+
+void sem_tell_removed(struct ipc_namespace *ns, const struct sem_array *sma, struct wake_q *wake_q)
+{
+	const ref_t lists[] = {sma->pending_const, sma->pending_alter};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
+		for (ref_t ref = lists[i]; ref; ref = sem_queue_at(ns, ref)->next)
+			wake_q_add(ns, wake_q, sem_queue_at(ns, ref));
+}
+
+/* The journal room that serving a sleeper takes: per operation, and besides. */
+#define SERVE_ENTRIES(nsops) (6 * (nsops) + 12)
+
+/* Returns true if the sleeper leaves the list: *ret_error 0 or what it gets. */
+static bool try(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma, struct sem_queue *q,
+		int *ret_error)
+{
+	struct sem_undo *un = q->undo ? sem_undo_at(ns, q->undo) : NULL;
+	unsigned blocking;
+	int ret = perform_atomic_semop(sma->words, un ? sem_adjustments(sma, un) : NULL,
+				       sem_queue_sops(ns, q), q->nsops, q->repeats, &blocking);
+
+	if (ret == SEM_MUST_WAIT) {
+		if (q->blocking != blocking)
+			tx_set(tx, q->blocking, blocking);
+		return false;
+	}
+	*ret_error = ret;
+	return true;
+}
+
+/* What serving needs besides the set; `served`: somebody's operation was done. */
+struct update {
+	struct ipc_namespace *ns;
+	struct tx *tx;
+	struct sem_array *sma;
+	struct wake_q *wake_q;
+	int flags;
+	bool served;
+};
+
+/* Does the operation of q, unless it failed, and takes it out. -ESRCH, -ENOMEM: nothing is changed. */
+static int serve(struct update *up, struct sem_queue *q, int error)
+{
+	struct ipc_namespace *ns = up->ns;
+	struct sem_array *sma = up->sma;
+	const struct sembuf *sops = sem_queue_sops(ns, q);
+
+	if (!(up->flags & UPDATE_SWEPT) && unlikely(!sem_proc_lives(ns, q->proc)))
+		return -ESRCH;
+	if (tx_reserve(up->tx, SERVE_ENTRIES(q->nsops)) < 0) {
+		tx_set(up->tx, sma->update_due, 1);
+		return -ENOMEM;
+	}
+	if (error == 0) {
+		uint32_t *before = sem_queue_sempids(ns, q);
+
+		/* Only read once the state is DONE, so they need no journal. */
+		for (unsigned i = 0; i < q->nsops; i++)
+			before[i] = word_sempid(sma->words[sops[i].sem_num]);
+		sem_apply(ns, up->tx, sma, q->undo ? sem_undo_at(ns, q->undo) : NULL, sops,
+			  q->nsops, q->pid);
+	}
+	unlink_queue(ns, up->tx, sma, q);
+	tx_set(up->tx, q->status, error);
+	wake_q_add(ns, up->wake_q, q);
+	return 0;
+}
+
+/* Serves those in pending_const that can go: complex ones, or simple ones. */
+static int serve_const(struct update *up, bool complex)
+{
+	ref_t next;
+	int error, ret;
+
+	for (ref_t ref = up->sma->pending_const; ref; ref = next) {
+		struct sem_queue *q = sem_queue_at(up->ns, ref);
+
+		next = q->next;
+		if ((q->nsops > 1) != complex || !try(up->ns, up->tx, up->sma, q, &error))
+			continue;
+		ret = serve(up, q, error);
+		if (ret < 0)
+			return ret;
+		up->served |= error == 0;
+	}
+	return 0;
+}
+
+/* After operations: if any of their semaphores (NULL: any at all) is zero, serves those that wait for it. */
+static int do_smart_wakeup_zero(struct update *up, const struct sembuf *sops, unsigned nsops)
+{
+	const struct sem_array *sma = up->sma;
+	unsigned n = sops ? nsops : sma->sem_nsems;
+	bool zero = false;
+	int ret;
+
+	if (!sma->pending_const)
+		return 0;
+	for (unsigned i = 0; i < n && !zero; i++)
+		zero = word_semval(load_acquire(sma->words[sops ? sops[i].sem_num : i])) == 0;
+	if (!zero)
+		return 0;
+	ret = serve_const(up, false);
+	return ret == 0 ? serve_const(up, true) : ret;
+}
+
+/* Serves the first of pending_alter that can go; *ret_again if its success may let others go. */
+static int update_queue(struct update *up, bool *ret_again)
+{
+	ref_t next;
+	int error, ret;
+
+	*ret_again = false;
+	for (ref_t ref = up->sma->pending_alter; ref; ref = next) {
+		struct sem_queue *q = sem_queue_at(up->ns, ref);
+
+		next = q->next;
+		if (!try(up->ns, up->tx, up->sma, q, &error))
+			continue;
+		ret = serve(up, q, error);
+		if (ret < 0)
+			return ret;
+		if (error == 0) {
+			up->served = true;
+			*ret_again = true;
+			return do_smart_wakeup_zero(up, sem_queue_sops(up->ns, q), q->nsops);
+		}
+	}
+	return 0;
+}
+
+/*
+ * May one that wants to decrement go now? Among simple sleepers alone: they fail on a zero, and have failed
+ * on any larger value before.
+ */
+static bool any_increased(const struct sem_array *sma, const struct sembuf *sops, unsigned nsops)
+{
+	for (unsigned i = 0; i < nsops; i++)
+		if (sops[i].sem_op > 0 && word_semval(sma->words[sops[i].sem_num]) > 0)
+			return true;
+	return false;
+}
+
+int do_smart_update(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
+		    const struct sembuf *sops, unsigned nsops, int flags, struct wake_q *wake_q)
+{
+	struct update up = {ns, tx, sma, wake_q, flags, false};
+	bool again = true, simple;
+	int ret;
+
+	if (unlikely(sma->update_due)) {
+		tx_set(tx, sma->update_due, 0);
+		sops = NULL;
+	}
+	simple = sops && sma->n_complex == 0;
+	ret = do_smart_wakeup_zero(&up, sops, nsops);
+	while (again && ret == 0 && sma->pending_alter &&
+	       (!simple || any_increased(sma, sops, nsops)))
+		ret = update_queue(&up, &again);
+	if (ret == -ESRCH)
+		return ret;
+	if (up.served || flags & UPDATE_OTIME)
+		set_semotime(tx, sma);
+	return 0;
+}
+
+static bool names(struct ipc_namespace *ns, ref_t list, unsigned num)
+{
+	for (ref_t ref = list; ref;) {
+		const struct sem_queue *q = sem_queue_at(ns, ref);
+		const struct sembuf *sops = sem_queue_sops(ns, q);
+
+		for (unsigned i = 0; i < q->nsops; i++)
+			if (sops[i].sem_num == num)
+				return true;
+		ref = q->next;
+	}
+	return false;
+}
+
+static bool adjusted(struct ipc_namespace *ns, const struct sem_array *sma, unsigned num)
+{
+	if (sma->n_adjusting == 0)
+		return false;
+	if (sma->n_adjusting == 1 && sma->adjusting)
+		return sem_undo_at(ns, sma->adjusting)->semadj[num] != 0;
+	for (ref_t ref = sma->list_id; ref;) {
+		const struct sem_undo *un = sem_undo_at(ns, ref);
+		const int16_t *semadj = sem_adjustments(sma, un);
+
+		if (semadj && semadj[num])
+			return true;
+		ref = un->id_next;
+	}
+	return false;
+}
+
+/* Invariant 1, for one word. */
+static void settle(struct ipc_namespace *ns, struct sem_array *sma, unsigned num)
+{
+	uint64_t *word = &sma->words[num];
+
+	if (__atomic_load_n(word, __ATOMIC_RELAXED) & SEM_HELD && !adjusted(ns, sma, num) &&
+	    !names(ns, sma->pending_alter, num) && !names(ns, sma->pending_const, num))
+		word_let_go(word);
+}
+
+static void settle_words(struct ipc_namespace *ns, struct sem_array *sma, const struct sembuf *sops,
+			 unsigned nsops)
+{
+	if (sma->sem_perm.deleted)
+		return;
+	if (sops)
+		for (unsigned i = 0; i < nsops; i++)
+			settle(ns, sma, sops[i].sem_num);
+	else
+		for (unsigned i = 0; i < sma->sem_nsems; i++)
+			settle(ns, sma, i);
+}
+
+void sem_finish(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
+		const struct sembuf *sops, unsigned nsops, struct wake_q *wake_q)
+{
+	uint32_t *asleep[WAKES_KEPT];
+	unsigned n = 0;
+
+	tx_stand(tx);
+	settle_words(ns, sma, sops, nsops);
+	for (ref_t ref = wake_q ? wake_q->first : 0; ref;) {
+		struct sem_queue *q = sem_queue_at(ns, ref);
+		uint32_t *futex = &q->futex;
+
+		/* QUEUE_TELL: from the exchange on the sleeper may put q to another use. */
+		ref = q->told_next;
+		if (!(__atomic_exchange_n(futex, SEM_TOLD, __ATOMIC_ACQ_REL) & SEM_ASLEEP))
+			continue;
+		if (n < WAKES_KEPT)
+			asleep[n++] = futex;
+		else
+			os_futex_wake(futex, 1);
+	}
+	tx_commit(tx);
+	for (unsigned i = 0; i < n; i++)
+		os_futex_wake(asleep[i], 1);
+}

@@ -1,0 +1,379 @@
+/*
+ * What the semaphore conformance tests share: sets that clean up, operations written as lists,
+ * sleepers that are known to sleep, and calls to make elsewhere.
+ *
+ * How a test waits: sleeper_start() returns when the child is in the set's queue (GETNCNT, GETZCNT),
+ * so sets that a test starts sleepers on must be quiet meanwhile. Nothing waits for a fixed time.
+ */
+#ifndef CONFORM_SEM_H
+#define CONFORM_SEM_H
+
+#include "conform.h"
+
+#include <sched.h>
+#include <time.h>
+
+#ifndef SEM_STAT_ANY
+#define SEM_STAT_ANY 20
+#endif
+
+#define SEMVMX_HERE 32767
+#define CHILD_SKIPS 77 /* exit code of a child that can't do its test here */
+
+union sem_arg {
+	int val;
+	struct semid_ds *buf;
+	unsigned short *array;
+	struct seminfo *info;
+	void *p;
+};
+
+#define ARG_VAL(v) ((union sem_arg){.p = (void *)(intptr_t)(v)})
+#define ARG_P(x)   ((union sem_arg){.p = (void *)(x)})
+
+/* A list of operations as two arguments: the array and its length. */
+#define OPS(...)                          \
+	((struct sembuf[]){__VA_ARGS__}), \
+		(sizeof((struct sembuf[]){__VA_ARGS__}) / sizeof(struct sembuf))
+
+/* The errno of semop() with these operations: SEMOP(id, {0, -1, 0}, {1, 1, SEM_UNDO}). */
+#define SEMOP(id, ...) ERR(sem_do(id, OPS(__VA_ARGS__)))
+
+/*
+ * Group setup: on the kernel, as root, an IPC namespace of the test's own, so that nobody else's
+ * sets and limits disturb it. On vee this does nothing.
+ */
+static inline int sem_setup(void **state)
+{
+	(void)!unshare(CLONE_NEWIPC);
+	return conform_setup(state);
+}
+
+#define SEM_RUN(tests) cmocka_run_group_tests(tests, sem_setup, conform_teardown)
+
+/* --- sets --- */
+
+/* semget() whose result is removed after the test. */
+static inline int sem_get(key_t key, int nsems, int flags)
+{
+	return conform_keep(CONFORM_SEM, semget(key, nsems, flags));
+}
+
+/* A new private set. */
+static inline int sem_new(int nsems, int mode)
+{
+	return sem_get(IPC_PRIVATE, nsems, mode);
+}
+
+/* How many semaphores a set may have here, `most` at most. */
+static inline int sem_many(int most)
+{
+	struct seminfo info;
+
+	return semctl(0, 0, IPC_INFO, ARG_P(&info)) >= 0 && info.semmsl < most ? info.semmsl : most;
+}
+
+/* A key that has no set now. */
+static inline key_t sem_free_key(void)
+{
+	static unsigned int n;
+	key_t key;
+
+	do {
+		key = (key_t)(0x56530000u + (unsigned int)getpid() * 64 + n++);
+	} while (key == IPC_PRIVATE || semget(key, 0, 0) != -1);
+	return key;
+}
+
+static inline int sem_remove(int id)
+{
+	return ERR(semctl(id, 0, IPC_RMID));
+}
+
+static inline bool sem_gone(int id)
+{
+	return semctl(id, 0, GETVAL) == -1 && errno == EINVAL;
+}
+
+static inline int sem_val(int id, int n)
+{
+	return semctl(id, n, GETVAL);
+}
+
+static inline int sem_pid(int id, int n)
+{
+	return semctl(id, n, GETPID);
+}
+
+static inline int sem_ncnt(int id, int n)
+{
+	return semctl(id, n, GETNCNT);
+}
+
+static inline int sem_zcnt(int id, int n)
+{
+	return semctl(id, n, GETZCNT);
+}
+
+/* SETVAL; the errno. */
+static inline int sem_set(int id, int n, int val)
+{
+	return ERR(semctl(id, n, SETVAL, ARG_VAL(val)));
+}
+
+/* SETALL of up to 16 values; the errno. */
+#define SETALL_TO(id, ...) ERR(semctl(id, 0, SETALL, ARG_P(((unsigned short[16]){__VA_ARGS__}))))
+
+static inline int sem_do(int id, struct sembuf *ops, size_t n)
+{
+	return semop(id, ops, n);
+}
+
+static inline long sem_nsems(int id)
+{
+	struct semid_ds ds;
+
+	return semctl(id, 0, IPC_STAT, ARG_P(&ds)) ? -(long)errno : (long)ds.sem_nsems;
+}
+
+static inline struct semid_ds sem_stat(int id)
+{
+	struct semid_ds ds;
+
+	memset(&ds, 0xa5, sizeof(ds));
+	if (semctl(id, 0, IPC_STAT, ARG_P(&ds)))
+		memset(&ds, 0xff, sizeof(ds));
+	return ds;
+}
+
+static inline time_t sem_otime(int id)
+{
+	return sem_stat(id).sem_otime;
+}
+
+static inline time_t sem_ctime(int id)
+{
+	return sem_stat(id).sem_ctime;
+}
+
+/* The values that differ from those expected are printed; true when none does. */
+static inline bool sem_values_are(int id, size_t n, const unsigned short *want)
+{
+	unsigned short got[64];
+	bool same = true;
+
+	memset(got, 0xa5, sizeof(got));
+	if (semctl(id, 0, GETALL, ARG_P(got))) {
+		print_error("GETALL: %s\n", strerror(errno));
+		return false;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (got[i] != want[i])
+			print_error("semaphore %zu: %u, want %u\n", i, got[i], want[i]);
+		same = same && got[i] == want[i];
+	}
+	return same;
+}
+
+/* assert_values(id, 1, 0, 5): the set's first values. */
+#define assert_values(id, ...)                                                        \
+	assert_true(sem_values_are(                                                   \
+		id, sizeof((unsigned short[]){__VA_ARGS__}) / sizeof(unsigned short), \
+		(unsigned short[]){__VA_ARGS__}))
+
+#define assert_between(low, x, high)        \
+	do {                                \
+		assert_true((low) <= (x));  \
+		assert_true((x) <= (high)); \
+	} while (0)
+
+/* --- time --- */
+
+static inline int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* The time that the kernel stamps with: that of the last tick. */
+static inline time_t coarse_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return now.tv_sec;
+}
+
+/* Returns when stamps made from now on are later than any made before. */
+static inline void next_second(void)
+{
+	time_t start = coarse_now();
+
+	while (coarse_now() <= start)
+		usleep(2000);
+}
+
+/* Polls until cond; false after 20 s. */
+#define AWAIT(cond)                                            \
+	({                                                     \
+		int64_t until_ms = now_ms() + 20000;           \
+		bool met;                                      \
+		while (!(met = (cond)) && now_ms() < until_ms) \
+			usleep(300);                           \
+		met;                                           \
+	})
+
+/* --- operations in other processes --- */
+
+struct ops_call {
+	int id;
+	struct sembuf *ops;
+	size_t n;
+	const struct timespec *timeout;
+};
+
+static inline int call_ops(void *arg)
+{
+	struct ops_call *c = arg;
+
+	return ERR(semtimedop(c->id, c->ops, c->n, c->timeout));
+}
+
+#define CALL_OPS(id, ...) (&(struct ops_call){id, OPS(__VA_ARGS__), NULL})
+
+/* The errno in a child, in a child that is nobody; a child that did it and stays (asserts). */
+#define CHILD_SEMOP(id, ...)  child_run(call_ops, CALL_OPS(id, __VA_ARGS__))
+#define NOBODY_SEMOP(id, ...) nobody_run(call_ops, CALL_OPS(id, __VA_ARGS__))
+#define HOLD(held, id, ...)   assert_true(held_start(held, call_ops, CALL_OPS(id, __VA_ARGS__)))
+
+/* held_end() that works although children forked since hold the pipe's end, too. */
+static inline int held_let_go(struct held *held)
+{
+	pipe_tell(held->go);
+	return held_end(held);
+}
+
+/* How many sleep on the set now, by the counts of all its semaphores; -1: it is gone. */
+static inline int sem_sleepers(int id)
+{
+	long nsems = sem_nsems(id);
+	int sum = 0;
+
+	for (int i = 0; i < nsems; i++) {
+		int n = sem_ncnt(id, i), z = sem_zcnt(id, i);
+		if (n < 0 || z < 0)
+			return -1;
+		sum += n + z;
+	}
+	return nsems < 0 ? -1 : sum;
+}
+
+static inline pid_t sleeper_start(struct ops_call *call)
+{
+	int before = sem_sleepers(call->id);
+	pid_t pid = child_start(call_ops, call);
+
+	if (!AWAIT(sem_sleepers(call->id) == before + 1)) {
+		print_error("sleeper %d does not sleep\n", pid);
+		kill(pid, SIGKILL);
+		child_wait(pid);
+		return -1;
+	}
+	return pid;
+}
+
+/* Starts a child that sleeps in these operations; its exit code will be its errno. */
+#define SLEEP(id, ...) sleeper_start(CALL_OPS(id, __VA_ARGS__))
+
+/* Did the child not end yet? It is left waitable. */
+static inline bool child_lives(pid_t pid)
+{
+	siginfo_t si = {0};
+
+	return waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid == 0;
+}
+
+static inline int child_kill(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	return child_wait(pid);
+}
+
+/* --- other calls as child functions: the errno becomes the exit code --- */
+
+struct get_call {
+	key_t key;
+	int nsems;
+	int flags;
+};
+
+static inline int call_get(void *arg)
+{
+	struct get_call *c = arg;
+
+	return ERR(sem_get(c->key, c->nsems, c->flags));
+}
+
+struct ctl_call {
+	int id;
+	int n;
+	int cmd;
+	union sem_arg arg;
+};
+
+static inline int call_ctl(void *arg)
+{
+	struct ctl_call *c = arg;
+
+	return ERR(semctl(c->id, c->n, c->cmd, c->arg));
+}
+
+#define NOBODY_GET(k, n, f)    nobody_run(call_get, &(struct get_call){k, n, f})
+#define NOBODY_CTL(i, n, c, a) nobody_run(call_ctl, &(struct ctl_call){i, n, c, a})
+
+/* --- memory that children share --- */
+
+static inline void *shared_new(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* --- limits: in a child, which gets the kernel's IPC objects to itself where that can be --- */
+
+/*
+ * In a child: a System V IPC namespace of its own, else skips. On vee the test has one already.
+ * What is made in it must not be given to conform_keep(): the id means another set outside.
+ */
+static inline void child_alone(void)
+{
+	if (unshare(CLONE_NEWIPC))
+		_exit(CHILD_SKIPS);
+}
+
+/* In a child: writes one of /proc/sys/kernel, else skips. */
+static inline void child_set_limit(const char *name, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/proc/sys/kernel/%s", name);
+	FILE *f = fopen(path, "we");
+	if (!f)
+		_exit(CHILD_SKIPS);
+	int rc = fputs(value, f);
+	if (fclose(f) || rc < 0)
+		_exit(CHILD_SKIPS);
+}
+
+#define assert_child_or_skip(rc)           \
+	do {                               \
+		int code = (rc);           \
+		if (code == CHILD_SKIPS)   \
+			skip();            \
+		assert_int_equal(code, 0); \
+	} while (0)
+
+#endif
