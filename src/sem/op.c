@@ -559,7 +559,7 @@ int sem_timedop(struct ipc_namespace *ns, int id, const struct sembuf *sops, uns
 		return ret;
 	if (timeout && !os_readable(timeout, sizeof(*timeout)))
 		return -EFAULT;
-	if (nsops > ns->record->sem_ctls[2])
+	if ((int64_t)nsops > (int)ns->record->sem_ctls[2])
 		return -E2BIG;
 	if (nsops < 1)
 		return -EINVAL;

@@ -97,7 +97,8 @@ static int newary(struct ipc_namespace *ns, struct tx *tx, const struct ipc_para
 
 	if (nsems == 0)
 		return -EINVAL;
-	if (record->used_sems + nsems > record->sem_ctls[1])
+	/* As int, for these limits may be set to less than nothing. */
+	if ((int)(record->used_sems + nsems) > (int)record->sem_ctls[1])
 		return -ENOSPC;
 	head = &record->sem_blocks[block_class(nsems)];
 	ref = *head;
@@ -136,7 +137,7 @@ int sem_get(struct ipc_namespace *ns, key_t key, int nsems, int flag)
 	struct ipc_params params = {.key = key, .flg = flag, .size = nsems};
 	int ret;
 
-	if (nsems < 0 || (uint32_t)nsems > ns->record->sem_ctls[0])
+	if (nsems < 0 || nsems > (int)ns->record->sem_ctls[0])
 		return -EINVAL;
 	for (;;) {
 		ret = ipcget(ns, IPC_SEM_IDS, &ops, &params);

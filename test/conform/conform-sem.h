@@ -354,18 +354,43 @@ static inline void child_alone(void)
 		_exit(CHILD_SKIPS);
 }
 
+static char child_limit_path[128], child_limit_old[128];
+
+static inline bool child_write_limit(const char *value)
+{
+	FILE *f = fopen(child_limit_path, "we");
+	int rc = f ? fputs(value, f) : -1;
+
+	return f && fclose(f) == 0 && rc >= 0;
+}
+
 /* In a child: writes one of /proc/sys/kernel, else skips. */
 static inline void child_set_limit(const char *name, const char *value)
 {
-	char path[128];
+	snprintf(child_limit_path, sizeof(child_limit_path), "/proc/sys/kernel/%s", name);
+	FILE *f = fopen(child_limit_path, "re");
+	if (f && fgets(child_limit_old, sizeof(child_limit_old), f) == NULL)
+		child_limit_old[0] = '\0';
+	if (f)
+		fclose(f);
+	if (!child_write_limit(value))
+		_exit(CHILD_SKIPS);
+}
 
-	snprintf(path, sizeof(path), "/proc/sys/kernel/%s", name);
-	FILE *f = fopen(path, "we");
-	if (!f)
-		_exit(CHILD_SKIPS);
-	int rc = fputs(value, f);
-	if (fclose(f) || rc < 0)
-		_exit(CHILD_SKIPS);
+/* Where the new namespace is not one, the next test meets the old limits, and no set. */
+static inline int child_leave_limits(void)
+{
+	struct seminfo info;
+	struct semid_ds ds;
+	int last = semctl(0, 0, SEM_INFO, &info);
+
+	for (int i = 0; i <= last; i++) {
+		int id = semctl(i, 0, SEM_STAT, &ds);
+
+		if (id >= 0)
+			semctl(id, 0, IPC_RMID);
+	}
+	return !child_write_limit(child_limit_old);
 }
 
 #define assert_child_or_skip(rc)           \

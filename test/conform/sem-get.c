@@ -643,7 +643,7 @@ static int few_sets(void *arg)
 	NEED(semget(key, 1, IPC_CREAT | 0600) == id[0]);
 	NEED(sem_remove(id[1]) == 0);
 	NEED(semget(IPC_PRIVATE, 1, 0600) >= 0);
-	return 0;
+	return child_leave_limits();
 }
 
 static void more_than_SEMMNI_sets_are_ENOSPC(void **state)
@@ -665,7 +665,7 @@ static int few_semaphores(void *arg)
 	NEED(ERR(semget(IPC_PRIVATE, 1, 0600)) == ENOSPC);
 	NEED(sem_remove(id) == 0);
 	NEED(semget(IPC_PRIVATE, 7, 0600) >= 0);
-	return 0;
+	return child_leave_limits();
 }
 
 static void more_than_SEMMNS_semaphores_are_ENOSPC(void **state)
@@ -687,7 +687,7 @@ static int small_sets(void *arg)
 	NEED(ERR(semget(key, 20, 0600)) == EINVAL); /* though it has 20 */
 	NEED(semget(key, 10, 0600) == id);
 	NEED(SEMOP(id, {19, 1, 0}) == 0);
-	return 0;
+	return child_leave_limits();
 }
 
 static void more_than_SEMMSL_is_EINVAL_even_for_a_larger_old_set(void **state)

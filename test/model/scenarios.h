@@ -10,6 +10,7 @@
 #if defined(MUTEX3) /* a mutex without SEM_UNDO */
 #define NP 3
 #define MUTEX
+#define EARLY 0
 #define PROGRAM BY3(PROG2(P, V), PROG2(P, V), PROG2(P, V))
 
 #elif defined(MUTEX_UNDO) /* a mutex; who dies in it gives it back */

@@ -312,6 +312,24 @@ inline tell()
 	od
 }
 
+/* What a caller without lock reads of the set, and does not trust before its compare-and-swap. */
+inline read_set()
+{
+	r_id = mem[B_ID];
+#ifdef FINE
+	r_owner = mem[B_OWNER];
+	r_mode = mem[B_MODE];
+	d_step {
+#else
+	d_step {
+		r_owner = mem[B_OWNER];
+		r_mode = mem[B_MODE];
+#endif
+		r_nsems = mem[B_NSEMS];
+		r_inc = mem[B_INC]
+	}
+}
+
 /* The moment of truth for what a caller has read, on success of its operation. */
 inline decided(o)
 {
@@ -377,31 +395,26 @@ next:
 	/* --- without lock --- */
 fast:
 #ifdef BUG_READ_FIRST
-	r_id = mem[B_ID];
-	r_owner = mem[B_OWNER];
-	r_mode = mem[B_MODE];
-	r_nsems = mem[B_NSEMS];
-	d_step { k = (NAMES(op, 0) -> 0 : 1); w = word(k) }
-#else
-	atomic { k = (NAMES(op, 0) -> 0 : 1); w = word(k) } /* WORD_FIRST */
-#ifdef SETS
-	if
-	:: w & HELD -> goto slow
-	:: else -> r_id = mem[B_ID]
-	fi;
-	r_owner = mem[B_OWNER];
-	r_mode = mem[B_MODE];
-	r_nsems = mem[B_NSEMS];
-	r_inc = mem[B_INC];
-#else
-	d_step {
+	read_set();
+#endif
+	atomic {
+		k = (NAMES(op, 0) -> 0 : 1);
+		w = word(k); /* WORD_FIRST */
+#ifndef SETS
 		r_id = mem[B_ID];
 		r_owner = mem[B_OWNER];
 		r_mode = mem[B_MODE];
-		r_nsems = mem[B_NSEMS];
-		r_inc = mem[B_INC]
-	}
+		r_nsems = mem[B_NSEMS]
 #endif
+	}
+#if defined(SETS) && !defined(BUG_READ_FIRST)
+#ifndef BUG_NO_FLAG
+	if
+	:: w & HELD -> goto slow
+	:: else
+	fi;
+#endif
+	read_set();
 #endif
 	atomic {
 		won = 0;
@@ -1036,7 +1049,6 @@ noted:
 	fi;
 
 success:
-	true;
 	atomic {
 		assert(g_granted[me]); /* UNITS */
 		assert(!(op & F_AFTER)); /* TRACE */
