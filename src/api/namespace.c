@@ -2,7 +2,7 @@
 #include "vee/namespace.h"
 #include "api/fork.h"
 #include "api/semun.h"
-#include "sem/sem.h"
+#include "sem/fast.h"
 #include "shm/shm.h"
 
 #include <errno.h>
@@ -72,6 +72,12 @@ VEE_EXPORT int vee_semtimedop(int id, struct sembuf *sops, size_t nsops,
 
 VEE_EXPORT int vee_semop(int id, struct sembuf *sops, size_t nsops)
 {
+	struct ipc_namespace *ns = namespace_at_hand();
+	int ret;
+
+	if (likely(ns && nsops == 1 && os_readable(sops, sizeof(*sops))) &&
+	    likely(semop_fast(ns, id, sops, &ret)))
+		return result(ret);
 	return vee_semtimedop(id, sops, nsops, NULL);
 }
 

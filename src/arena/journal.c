@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <string.h>
 
-static VEE_TLS struct tx tx_here;
+VEE_TLS struct tx tx_here;
 
 unsigned arena_crash_countdown;
 unsigned arena_crash_steps;
@@ -140,7 +140,7 @@ static struct journal *journal_reuse(struct arena *arena)
 	return NULL;
 }
 
-static int journal_claim(struct arena *arena, struct tx *tx)
+int journal_claim(struct arena *arena, struct tx *tx)
 {
 	struct journal *journal;
 	int ret = 0;
@@ -161,14 +161,9 @@ static int journal_claim(struct arena *arena, struct tx *tx)
 	return ret;
 }
 
-static inline bool claimed(struct arena *arena)
-{
-	return tx_here.journal && tx_here.epoch == arena->epoch && tx_here.arena == arena;
-}
-
 struct journal *journal_mine(struct arena *arena)
 {
-	if (!claimed(arena)) {
+	if (!journal_is_mine(arena)) {
 		int ret;
 
 		critical_enter();
@@ -187,76 +182,18 @@ void journal_forget(void)
 
 void journal_release(struct arena *arena)
 {
-	if (!claimed(arena))
+	if (!journal_is_mine(arena))
 		return;
 	pthread_mutex_unlock(&tx_here.journal->claim);
 	tx_here.journal = NULL;
 }
 
-int tx_begin(struct arena *arena, struct tx **ret_tx)
+void journal_recover(struct tx *tx, struct arena_lock *lock, int error)
 {
-	struct tx *tx = &tx_here;
-
-	critical_enter();
-	if (unlikely(!claimed(arena))) {
-		int ret = journal_claim(arena, tx);
-
-		if (ret < 0) {
-			critical_leave();
-			return ret;
-		}
-	}
-	tx->open = true;
-	tx->n_locks = 0;
-	*ret_tx = tx;
-	return 0;
-}
-
-void tx_lock(struct tx *tx, struct arena_lock *lock)
-{
-	int ret;
-
-	for (unsigned i = 0; i < tx->n_locks; i++)
-		if (tx->locks[i] == lock)
-			return;
-	if (tx->n_locks == TX_LOCKS)
-		__builtin_trap();
-	ret = pthread_mutex_lock(&lock->mutex);
-	if (unlikely(ret == EOWNERDEAD))
+	if (error == EOWNERDEAD)
 		recover(tx->arena, lock);
 	else
-		lock_or_die(ret);
-	lock->holder = tx->holder;
-	compiler_barrier();
-	tx->locks[tx->n_locks++] = lock;
-}
-
-static void tx_close(struct tx *tx)
-{
-	tx->open = false;
-	while (tx->n_locks > 0) {
-		struct arena_lock *lock = tx->locks[--tx->n_locks];
-
-		lock->holder = 0;
-		compiler_barrier();
-		pthread_mutex_unlock(&lock->mutex);
-	}
-	critical_leave();
-}
-
-void tx_stand(struct tx *tx)
-{
-	/* JOURNAL_SAVE: all stores stand before the journal is empty. */
-	compiler_barrier();
-	tx->journal->length = 0;
-	arena_crash_point();
-}
-
-void tx_commit(struct tx *tx)
-{
-	if (tx->journal->length)
-		tx_stand(tx);
-	tx_close(tx);
+		lock_or_die(error);
 }
 
 void tx_abort(struct tx *tx)
@@ -265,18 +202,13 @@ void tx_abort(struct tx *tx)
 	tx_close(tx);
 }
 
-/* What allotting and freeing the memory for more entries needs itself. */
-#define GROWTH_ENTRIES 96u
-
-int tx_reserve(struct tx *tx, unsigned n)
+int journal_grow(struct tx *tx, unsigned n)
 {
 	struct journal *journal = tx->journal;
-	uint32_t wanted = journal->length + n + GROWTH_ENTRIES, have;
+	uint32_t wanted = journal->length + n + JOURNAL_GROWTH, have;
 	ref_t ref, old = journal->more;
 	int ret;
 
-	if (likely(wanted <= JOURNAL_ENTRIES + journal->more_room))
-		return 0;
 	wanted = ALIGN_UP(wanted * 2 - JOURNAL_ENTRIES, ARENA_PAGE / sizeof(struct journal_entry));
 	ret = arena_alloc(tx, (uint64_t)wanted * sizeof(struct journal_entry), &ref);
 	if (ret < 0)
@@ -296,25 +228,11 @@ int tx_reserve(struct tx *tx, unsigned n)
 	return 0;
 }
 
-void tx_save(struct tx *tx, void *at, unsigned size)
+struct journal_entry *journal_entry_more(struct tx *tx, uint32_t n)
 {
-	struct journal *journal = tx->journal;
-	uint32_t n = journal->length;
-	struct journal_entry *entry = &journal->entry[n];
-
-	if (unlikely(n >= JOURNAL_ENTRIES)) {
-		if (n >= JOURNAL_ENTRIES + journal->more_room)
-			__builtin_trap();
-		entry = entry_at(tx->arena, journal, n);
-	}
-	arena_crash_point();
-	entry->at = arena_ref(tx->arena, at);
-	entry->size = size;
-	memcpy(&entry->old, at, size);
-	/* JOURNAL_SAVE: the entry is whole before it counts, and counts before the store. */
-	compiler_barrier();
-	journal->length = n + 1;
-	arena_crash_point();
+	if (n >= JOURNAL_ENTRIES + tx->journal->more_room)
+		__builtin_trap();
+	return entry_at(tx->arena, tx->journal, n);
 }
 
 const char *journal_check(struct arena *arena)

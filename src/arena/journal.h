@@ -75,26 +75,23 @@ struct tx {
  * Returns 0, or -ENOMEM if the file system can't hold one more journal, -ENOSPC if ARENA_JOURNALS
  * threads are alive.
  */
-int tx_begin(struct arena *arena, struct tx **ret_tx);
+static inline int tx_begin(struct arena *arena, struct tx **ret_tx);
 
 /* Takes a lock, in the order ids < process table < object < memory; recovers it if its owner died. */
-void tx_lock(struct tx *tx, struct arena_lock *lock);
-void tx_commit(struct tx *tx);
+static inline void tx_lock(struct tx *tx, struct arena_lock *lock);
+static inline void tx_commit(struct tx *tx);
 void tx_abort(struct tx *tx);
 /*
  * The first half of tx_commit(): all stores stand, the locks are held on. For what may be seen
  * without a lock, and so must not be taken back; tx_commit() follows.
  */
-void tx_stand(struct tx *tx);
+static inline void tx_stand(struct tx *tx);
 
 /*
  * Makes room for n more stores; without it a transaction has JOURNAL_ENTRIES. May take memory_lock.
  * Returns 0, or -ENOMEM / -ENOSPC with nothing changed.
  */
-int tx_reserve(struct tx *tx, unsigned n);
-
-/* Saves old bytes before a store to them. */
-void tx_save(struct tx *tx, void *at, unsigned size);
+static inline int tx_reserve(struct tx *tx, unsigned n);
 
 #define tx_set(tx, field, value)                                     \
 	do {                                                         \
@@ -123,4 +120,115 @@ static inline void arena_crash_point(void)
 	compiler_barrier();
 	if (unlikely(arena_crash_countdown))
 		arena_crash_now();
+}
+
+/* --- the above in line, as far as it is made in each call --- */
+
+extern VEE_TLS struct tx tx_here;
+
+/* The entry in place n, which is beyond the journal's page. */
+struct journal_entry *journal_entry_more(struct tx *tx, uint32_t n);
+int journal_claim(struct arena *arena, struct tx *tx);
+int journal_grow(struct tx *tx, unsigned n);
+/* A lock was got with an error: recovers it, if its owner died. */
+void journal_recover(struct tx *tx, struct arena_lock *lock, int error);
+
+/* What allotting and freeing the memory for more entries needs itself. */
+#define JOURNAL_GROWTH 96u
+
+static inline bool journal_is_mine(const struct arena *arena)
+{
+	return tx_here.journal && tx_here.epoch == arena->epoch && tx_here.arena == arena;
+}
+
+static inline int tx_begin(struct arena *arena, struct tx **ret_tx)
+{
+	struct tx *tx = &tx_here;
+
+	critical_enter();
+	if (unlikely(!journal_is_mine(arena))) {
+		int ret = journal_claim(arena, tx);
+
+		if (ret < 0) {
+			critical_leave();
+			return ret;
+		}
+	}
+	tx->open = true;
+	tx->n_locks = 0;
+	*ret_tx = tx;
+	return 0;
+}
+
+static inline void tx_lock(struct tx *tx, struct arena_lock *lock)
+{
+	int ret;
+
+	for (unsigned i = 0; i < tx->n_locks; i++)
+		if (tx->locks[i] == lock)
+			return;
+	if (unlikely(tx->n_locks == TX_LOCKS))
+		__builtin_trap();
+	ret = pthread_mutex_lock(&lock->mutex);
+	if (unlikely(ret))
+		journal_recover(tx, lock, ret);
+	lock->holder = tx->holder;
+	compiler_barrier();
+	tx->locks[tx->n_locks++] = lock;
+}
+
+static inline void tx_close(struct tx *tx)
+{
+	tx->open = false;
+	while (tx->n_locks > 0) {
+		struct arena_lock *lock = tx->locks[--tx->n_locks];
+
+		lock->holder = 0;
+		compiler_barrier();
+		pthread_mutex_unlock(&lock->mutex);
+	}
+	critical_leave();
+}
+
+static inline void tx_stand(struct tx *tx)
+{
+	/* JOURNAL_SAVE: all stores stand before the journal is empty. */
+	compiler_barrier();
+	tx->journal->length = 0;
+	arena_crash_point();
+}
+
+static inline void tx_commit(struct tx *tx)
+{
+	if (tx->journal->length)
+		tx_stand(tx);
+	tx_close(tx);
+}
+
+static inline int tx_reserve(struct tx *tx, unsigned n)
+{
+	const struct journal *journal = tx->journal;
+
+	if (likely(journal->length + n + JOURNAL_GROWTH <= JOURNAL_ENTRIES + journal->more_room))
+		return 0;
+	return journal_grow(tx, n);
+}
+
+/* Saves old bytes before a store to them. */
+static inline void tx_save(struct tx *tx, const void *at, unsigned size)
+{
+	struct journal *journal = tx->journal;
+	uint32_t n = journal->length;
+	struct journal_entry *entry = &journal->entry[n];
+
+	if (unlikely(n >= JOURNAL_ENTRIES))
+		entry = journal_entry_more(tx, n);
+	arena_crash_point();
+	entry->at = arena_ref(tx->arena, at);
+	entry->size = size;
+	__builtin_memcpy(&entry->old, at, size);
+	/* JOURNAL_SAVE: the entry is whole before it counts, and counts before the store. */
+	compiler_barrier();
+	journal->length = n + 1;
+	arena_crash_point();
 }

@@ -270,6 +270,7 @@ void namespace_close(struct ipc_namespace *ns)
  * child that was forked without our knowing, which then starts as proc_fork_child would.
  */
 static struct ipc_namespace here;
+struct ipc_namespace *namespace_own;
 static bool opened;
 static pthread_mutex_t here_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t *alive;
@@ -301,6 +302,7 @@ static int open_here(void)
 		if (ret == 0) {
 			proc_after_exec(&here);
 			watch_forks();
+			__atomic_store_n(&namespace_own, &here, __ATOMIC_RELEASE);
 			__atomic_store_n(&opened, true, __ATOMIC_RELEASE);
 		}
 	}

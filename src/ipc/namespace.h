@@ -91,6 +91,18 @@ void namespace_close(struct ipc_namespace *ns);
 
 /* This process's namespace, opened at the first call. Returns 0 or a negative errno. */
 int namespace_get(struct ipc_namespace **ret_ns);
+/*
+ * The same, in line: NULL if it is not open yet, or in a child whose fork we have not seen; then
+ * namespace_get() is to be asked.
+ */
+extern struct ipc_namespace *namespace_own;
+static inline struct ipc_namespace *namespace_at_hand(void)
+{
+	struct ipc_namespace *ns = load_acquire(namespace_own);
+
+	return likely(ns && *ns->pid) ? ns : NULL;
+}
+
 /* The same if it is open already, else NULL; makes no system call. */
 struct ipc_namespace *namespace_opened(void);
 /*

@@ -3,57 +3,45 @@
 #include "base/os.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 
-#define CRED_GROUPS 256
-
-/*
- * The cache. `stale` is set by whoever changes an id and cleared before the ids are read: a
- * change that comes during the reading makes it stale again. Two threads that read at the same time
- * store the same values.
- */
-static struct {
-	atomic_bool fresh;
-	_Atomic uint32_t euid, egid;
-	atomic_int n_groups; /* -1: too many to keep, ask the system */
-	_Atomic uint32_t groups[CRED_GROUPS];
-} cred;
+struct cred cred_cache = {.changes = 1};
 
 void cred_stale(void)
 {
-	atomic_store(&cred.fresh, false);
+	__atomic_fetch_add(&cred_cache.changes, 1, __ATOMIC_SEQ_CST);
 }
 
 static void cred_read(void)
 {
 	gid_t groups[CRED_GROUPS];
+	uint32_t changes = __atomic_load_n(&cred_cache.changes, __ATOMIC_SEQ_CST);
 	int n;
 
-	atomic_store(&cred.fresh, true);
-	atomic_store(&cred.euid, os_geteuid());
-	atomic_store(&cred.egid, os_getegid());
+	__atomic_store_n(&cred_cache.euid, os_geteuid(), __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cred_cache.egid, os_getegid(), __ATOMIC_SEQ_CST);
 	n = os_getgroups(CRED_GROUPS, groups);
 	for (int i = 0; i < n; i++)
-		atomic_store_explicit(&cred.groups[i], groups[i], memory_order_relaxed);
-	atomic_store(&cred.n_groups, n < 0 ? -1 : n);
+		__atomic_store_n(&cred_cache.groups[i], groups[i], __ATOMIC_RELAXED);
+	__atomic_store_n(&cred_cache.n_groups, n < 0 ? -1 : n, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cred_cache.read, changes, __ATOMIC_SEQ_CST);
 }
 
 static inline void cred_get(void)
 {
-	if (unlikely(!atomic_load_explicit(&cred.fresh, memory_order_acquire)))
+	if (unlikely(!cred_is_fresh()))
 		cred_read();
 }
 
 uint32_t cred_euid(void)
 {
 	cred_get();
-	return atomic_load_explicit(&cred.euid, memory_order_relaxed);
+	return __atomic_load_n(&cred_cache.euid, __ATOMIC_RELAXED);
 }
 
 uint32_t cred_egid(void)
 {
 	cred_get();
-	return atomic_load_explicit(&cred.egid, memory_order_relaxed);
+	return __atomic_load_n(&cred_cache.egid, __ATOMIC_RELAXED);
 }
 
 bool cred_in_group(uint32_t gid)
@@ -63,9 +51,9 @@ bool cred_in_group(uint32_t gid)
 
 	if (gid == cred_egid())
 		return true;
-	n = atomic_load(&cred.n_groups);
+	n = load_acquire(cred_cache.n_groups);
 	for (int i = 0; i < n; i++)
-		if (atomic_load_explicit(&cred.groups[i], memory_order_relaxed) == gid)
+		if (__atomic_load_n(&cred_cache.groups[i], __ATOMIC_RELAXED) == gid)
 			return true;
 	if (n >= 0)
 		return false;

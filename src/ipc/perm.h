@@ -30,10 +30,37 @@ enum {
 	VEE_CAP_SYS_RESOURCE = 24,
 };
 
+/*
+ * The cache is good while `read` is `changes`: whoever changes an id adds one to the latter, whoever reads the
+ * ids notes it as it was before. Two threads that read at the same time store the same values.
+ */
+#define CRED_GROUPS 256
+struct cred {
+	uint32_t changes, read;
+	uint32_t euid, egid;
+	int n_groups; /* -1: too many to keep, ask the system */
+	uint32_t groups[CRED_GROUPS];
+};
+extern struct cred cred_cache;
+
+static inline bool cred_is_fresh(void)
+{
+	return likely(load_acquire(cred_cache.read) == load_acquire(cred_cache.changes));
+}
+
 /* May the caller have the access that the low nine bits of flag ask for? 0 or -EACCES. */
 int ipcperms(const struct kern_ipc_perm *perm, int flag);
 /* The same on the word of the cache alone: false may be wrong. Needs no lock. */
 bool ipc_granted(const struct kern_ipc_perm *perm, int flag);
+static inline bool ipc_granted_quickly(const struct kern_ipc_perm *perm, int flag)
+{
+	uint32_t euid = load_acquire(cred_cache.euid);
+
+	if (cred_is_fresh() &&
+	    likely((euid == load_acquire(perm->cuid) || euid == load_acquire(perm->uid))))
+		return ((flag & 0700) & ~load_acquire(perm->mode)) == 0;
+	return ipc_granted(perm, flag);
+}
 /* May the caller change or remove the object? 0 or -EPERM. */
 int ipc_owner(const struct kern_ipc_perm *perm);
 bool cred_capable(int cap);

@@ -7,6 +7,7 @@
  * be the next to owe. So of all sleepers at least the first hears the death of who holds it up, and serves all.
  */
 #include "base/os.h"
+#include "sem/fast.h"
 #include "sem/set.h"
 
 #include <errno.h>
@@ -28,49 +29,6 @@
 #define SPIN_LEAST_NS	2000u
 #define LISTEN_MAX	16
 #define LOOK_FIRST_NS	200000ull
-
-/* --- at once --- */
-
-/*
- * One operation, with no lock. Returns true with the result if it could be told: done, or -EAGAIN.
- */
-static inline bool semop_at_once(struct ipc_namespace *ns, int id, const struct sembuf *sop,
-				 int *ret_result)
-{
-	struct sem_array *sma = sem_block(ns, id);
-	uint64_t *word, was, otime;
-	int64_t now;
-	int value;
-
-	/* The length too may be of another set than the id, but never beyond the block. */
-	if (unlikely(!sma || sop->sem_num >= load_acquire(sma->sem_nsems)))
-		return false;
-	word = &sma->words[sop->sem_num];
-	was = __atomic_load_n(word, __ATOMIC_ACQUIRE); /* WORD_FIRST */
-	if (unlikely(was & SEM_HELD || load_acquire(sma->sem_perm.id) != id ||
-		     sop->sem_num >= load_acquire(sma->sem_nsems) ||
-		     !ipc_granted(&sma->sem_perm, sop->sem_op ? 0222 : 0444)))
-		return false;
-	otime = load_acquire(sma->sem_otime);
-	value = word_semval(was) + sop->sem_op;
-	if (unlikely(value < 0 || value > SEMVMX || (sop->sem_op == 0 && value != 0))) {
-		/* As the word is still the same, all this was so at one moment. */
-		*ret_result = -EAGAIN;
-		return value <= SEMVMX && sop->sem_flg & IPC_NOWAIT &&
-		       __atomic_load_n(word, __ATOMIC_ACQUIRE) == was;
-	}
-	if (unlikely(!__atomic_compare_exchange_n(word, &was, word_with(was, value, *ns->pid),
-						  false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
-		return false;
-	now = os_seconds();
-	if (unlikely((otime & SEM_OTIME_MASK) != (uint64_t)now))
-		/* Of another incarnation it is no longer the same, and stays. */
-		__atomic_compare_exchange_n(&sma->sem_otime, &otime,
-					    (otime & ~SEM_OTIME_MASK) | now, false,
-					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-	*ret_result = 0;
-	return true;
-}
 
 /* --- asleep --- */
 
@@ -348,7 +306,7 @@ struct call {
 	bool swept;
 	ref_t q;	 /* a record to sleep on, or 0 */
 	int cancel_type; /* of the thread, before it got q: since then it is deferred */
-	struct sleep sleep;
+	struct sleep *sleep;
 };
 
 static void fill_queue(struct ipc_namespace *ns, struct call *call, const struct sem_array *sma,
@@ -379,13 +337,13 @@ static void enqueue(struct ipc_namespace *ns, struct call *call, struct tx *tx,
 
 	fill_queue(ns, call, sma, un, blocking);
 	sem_queue_append(ns, tx, sma, q);
-	call->sleep = (struct sleep){.ns = ns,
-				     .q = q,
-				     .sma = sma,
-				     .serial = q->state >> 32,
-				     .deadline = call->deadline,
-				     .cancel_type = call->cancel_type};
-	choose_doorbells(ns, &call->sleep);
+	*call->sleep = (struct sleep){.ns = ns,
+				      .q = q,
+				      .sma = sma,
+				      .serial = q->state >> 32,
+				      .deadline = call->deadline,
+				      .cancel_type = call->cancel_type};
+	choose_doorbells(ns, call->sleep);
 	critical_here.sleeps_on = &q->futex;
 	tx_commit(tx);
 }
@@ -428,7 +386,7 @@ static int try_locked(struct ipc_namespace *ns, struct call *call, struct tx *tx
 	if (ret == 0) {
 		sem_apply(ns, tx, sma, un, call->sops, call->nsops, *ns->pid);
 		set_semotime(tx, sma);
-		if (call->shape.alter)
+		if (call->shape.alter && sem_has_sleepers(sma))
 			ret = do_smart_update(ns, tx, sma, call->sops, call->nsops,
 					      call->swept ? UPDATE_SWEPT : 0, &wake_q);
 	}
@@ -438,7 +396,14 @@ static int try_locked(struct ipc_namespace *ns, struct call *call, struct tx *tx
 		call->swept = true;
 		return TRY_AGAIN;
 	}
-	sem_finish(ns, tx, sma, call->sops, call->nsops, &wake_q);
+	/*
+	 * Words that have needed the lock are left held back: they will need it again. One plain operation
+	 * that meets such a word without need lets it go.
+	 */
+	if (wake_q.first || (call->nsops == 1 && !un))
+		sem_finish(ns, tx, sma, call->sops, call->nsops == 1 && !un, &wake_q);
+	else
+		tx_commit(tx);
 	if (ret != SEM_MUST_WAIT)
 		return ret;
 	return get_queue(ns, call);
@@ -449,9 +414,10 @@ static int check_locked(struct ipc_namespace *ns, struct call *call, struct tx *
 {
 	if (call->shape.highest >= sma->sem_nsems)
 		return -EFBIG;
-	if (ipcperms(&sma->sem_perm, call->shape.alter ? 0222 : 0444) < 0)
+	if (!ipc_granted_quickly(&sma->sem_perm, call->shape.alter ? 0222 : 0444) &&
+	    ipcperms(&sma->sem_perm, call->shape.alter ? 0222 : 0444) < 0)
 		return -EACCES;
-	if (!call->swept && unlikely(sem_adjusters_live(ns, sma) < 0))
+	if (!call->swept && sma->n_adjusting && unlikely(sem_adjusters_live(ns, sma) < 0))
 		return -ESRCH;
 	/* A word and four counts an operation. */
 	return tx_reserve(tx, 6 * call->nsops + 32);
@@ -487,14 +453,16 @@ static int try_once(struct ipc_namespace *ns, struct call *call)
 
 static int semop_locked(struct ipc_namespace *ns, struct call *call)
 {
+	struct sleep sleep;
 	int ret;
 
+	call->sleep = &sleep;
 	critical_enter();
 	do
 		ret = try_once(ns, call);
 	while (ret == TRY_AGAIN);
 	if (ret == TRY_ASLEEP)
-		ret = sleep_cancellable(ns, call->id, &call->sleep);
+		ret = sleep_cancellable(ns, call->id, call->sleep);
 	else if (call->q)
 		sem_queue_give(call->q);
 	critical_leave();
@@ -553,10 +521,6 @@ int sem_timedop(struct ipc_namespace *ns, int id, const struct sembuf *sops, uns
 	struct call call = {.id = id, .nsops = nsops, .deadline = NO_DEADLINE};
 	int ret;
 
-	if (likely(nsops == 1 && !timeout && os_readable(sops, sizeof(*sops)) &&
-		   !(sops->sem_flg & SEM_UNDO)) &&
-	    likely(semop_at_once(ns, id, sops, &ret)))
-		return ret;
 	if (timeout && !os_readable(timeout, sizeof(*timeout)))
 		return -EFAULT;
 	if ((int64_t)nsops > (int)ns->record->sem_ctls[2])
@@ -572,5 +536,7 @@ int sem_timedop(struct ipc_namespace *ns, int id, const struct sembuf *sops, uns
 			return -EINVAL;
 		call.deadline = deadline_of(timeout);
 	}
+	if (nsops == 1 && semop_fast(ns, id, sops, &ret))
+		return ret;
 	return semop_copied(ns, &call, sops);
 }

@@ -8,14 +8,14 @@
  * set's lock, by journal, on words that are held back meanwhile:
  *
  *	hold back the words (not journalled) · decide · store · do_smart_update: the operations of
- *	sleepers that can go now, in queue order · stand · let go of the words that need not be held back ·
+ *	sleepers that can go now, in queue order · stand · let go of a word that need not be held back ·
  *	tell the sleepers · unlock · wake those that sleep
  *
  * A sleeper is a sem_queue in its set's pending list; who makes room for it does its operation for it.
  *
  * Invariants (sem_array_check)
  *  1. A word is held back if a sleeper of its set names it, if any sem_undo has an adjustment for it, or if its set is
- *     no more. (And while, or since, somebody works on it who may have died: then without need.)
+ *     no more. (And without need, since the last one who worked on it under the lock.)
  *  2. A word changes either by compare-and-swap while it is not held back, or under the lock while it is.
  *  3. No sleeper of a set can go ahead while the lock is free, unless update_due.
  *  4. A sem_queue is QUEUED exactly if it is in a pending list of the set that it names and `incarnation` is the set's.
@@ -67,6 +67,10 @@ struct sem_array {
 	uint64_t words[];
 };
 _Static_assert(sizeof(struct sem_array) == 192, "layout");
+
+/* sem_otime holds the incarnation above these bits: of another one, a late store of it fails. */
+#define SEM_OTIME_BITS 40
+#define SEM_OTIME_MASK ((1ull << SEM_OTIME_BITS) - 1)
 
 #define SEM_BLOCK_MIN	  256u
 #define SEM_BLOCK_CLASSES 12u

@@ -21,25 +21,17 @@ static unsigned block_class(unsigned nsems)
 	return class;
 }
 
+struct sem_array *sem_seen[SEM_SEEN];
+
 struct sem_array *sem_block(struct ipc_namespace *ns, int id)
 {
-	if (id < 0)
-		return NULL;
-	return sem_array_at(
-		ns, idr_find(&ns->arena, &ipc_ids_of(ns, IPC_SEM_IDS)->ipcs_idr, id % IPCMNI));
-}
+	const struct idr *idr = &ipc_ids_of(ns, IPC_SEM_IDS)->ipcs_idr;
+	struct sem_array *sma =
+		id < 0 ? NULL : sem_array_at(ns, idr_find(&ns->arena, idr, id % IPCMNI));
 
-int64_t sem_otime(const struct sem_array *sma)
-{
-	return load_acquire(sma->sem_otime) & SEM_OTIME_MASK;
-}
-
-void set_semotime(struct tx *tx, struct sem_array *sma)
-{
-	int64_t now = os_seconds();
-
-	if (sem_otime(sma) != now)
-		tx_set(tx, sma->sem_otime, (uint64_t)sma->incarnation << SEM_OTIME_BITS | now);
+	if (sma && ns == load_acquire(namespace_own))
+		__atomic_store_n(&sem_seen[(unsigned)id % SEM_SEEN], sma, __ATOMIC_RELEASE);
+	return sma;
 }
 
 void sem_hold_all(struct sem_array *sma)
@@ -173,7 +165,7 @@ void freeary(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma)
 static int lock_as_it_is(struct ipc_namespace *ns, int id, struct tx **ret_tx,
 			 struct sem_array **ret_sma)
 {
-	struct sem_array *sma = sem_block(ns, id);
+	struct sem_array *sma = sem_find_block(ns, id);
 	int ret = sma ? tx_begin(&ns->arena, ret_tx) : -EINVAL;
 
 	if (ret < 0)

@@ -1,7 +1,7 @@
 /* set.h - what the files of this folder share: a set's life, its lock, its queues, its undo. */
 #pragma once
 
-#include "sem/sem.h"
+#include "sem/fast.h"
 
 static inline struct sem_array *sem_array_at(struct ipc_namespace *ns, ref_t ref)
 {
@@ -35,8 +35,6 @@ static inline bool sem_queue_is(const struct sem_queue *q, uint32_t state)
 
 /* --- set.c: making, finding, removing --- */
 
-/* The block that the id's index leads to, of whatever incarnation, or NULL. Never freed memory. */
-struct sem_array *sem_block(struct ipc_namespace *ns, int id);
 /*
  * A transaction that holds the set's lock, in which the id has been found right. -EINVAL if there is no such set;
  * then, and on any other error, no transaction is open. _swept: and no process that died before the call has left
@@ -51,12 +49,24 @@ void freeary(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma);
 /* No process that owes the set something, or sleeps on it, seems to be dead. */
 bool sem_all_live(struct ipc_namespace *ns, const struct sem_array *sma);
 
-/* sem_otime holds an incarnation above these bits: of another one, a late store of it fails. */
-#define SEM_OTIME_BITS 40
-#define SEM_OTIME_MASK ((1ull << SEM_OTIME_BITS) - 1)
 /* sem_otime, as seconds; and a new one. */
-int64_t sem_otime(const struct sem_array *sma);
-void set_semotime(struct tx *tx, struct sem_array *sma);
+static inline int64_t sem_otime(const struct sem_array *sma)
+{
+	return load_acquire(sma->sem_otime) & SEM_OTIME_MASK;
+}
+
+static inline void set_semotime(struct tx *tx, struct sem_array *sma)
+{
+	int64_t now = os_seconds();
+
+	if (unlikely(sem_otime(sma) != now))
+		tx_set(tx, sma->sem_otime, (uint64_t)sma->incarnation << SEM_OTIME_BITS | now);
+}
+
+static inline bool sem_has_sleepers(const struct sem_array *sma)
+{
+	return sma->pending_alter || sma->pending_const || sma->update_due;
+}
 
 /* What IPC_STAT shows. */
 void sem_fill_ds(const struct sem_array *sma, struct semid_ds *ds);

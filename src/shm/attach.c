@@ -9,6 +9,7 @@
  * close-on-exec, checked before each use, at most one per process, and given up for another segment.
  */
 #include "shm/attach.h"
+#include "base/acl.h"
 #include "base/os.h"
 
 #include <errno.h>
@@ -280,6 +281,21 @@ static void maybe_keep(struct shmid_kernel *shp, int id, int fd, bool readonly)
 	__atomic_store_n(&shp->cached, 1, __ATOMIC_RELEASE);
 }
 
+/* Owner and creator have the owner's rights, whoever of those who may attach is the first to do so. */
+static void give_to_owner(int fd, const char *path, const struct kern_ipc_perm *perm)
+{
+	const uint32_t uids[] = {perm->uid, perm->cuid};
+	uint32_t me = cred_euid();
+
+	if (perm->uid == me && perm->cuid == me)
+		return;
+	if (me == 0)
+		os_chown(path, perm->uid, perm->gid);
+	else
+		os_chown(path, me, perm->gid);
+	acl_grant(fd, uids, ARRAY_SIZE(uids), 06);
+}
+
 /* file1 at its first use: as large as the segment's pages, open to whom the segment's mode lets in. */
 static int make_file(struct ipc_namespace *ns, struct shmid_kernel *shp, const char *path)
 {
@@ -289,6 +305,8 @@ static int make_file(struct ipc_namespace *ns, struct shmid_kernel *shp, const c
 	int fd, ret;
 
 	fd = os_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+	if (fd == -EACCES) /* another's, who was faster: fs.protected_regular */
+		fd = os_open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd;
 	ret = os_ftruncate(fd, shm_pages(shp) * ARENA_PAGE);
@@ -296,8 +314,8 @@ static int make_file(struct ipc_namespace *ns, struct shmid_kernel *shp, const c
 		ret = os_fstat(fd, &st);
 	if (ret == 0 && (st.st_mode & 0777) != mode && st.st_uid == cred_euid())
 		os_fchmod(fd, mode);
-	if (ret == 0 && st.st_uid != perm->uid && cred_euid() == 0)
-		os_chown(path, perm->uid, perm->gid);
+	if (ret == 0 && st.st_uid == cred_euid())
+		give_to_owner(fd, path, perm);
 	if (ret < 0) {
 		os_close(fd);
 		return ret;

@@ -236,19 +236,29 @@ void shm_destroy(struct ipc_namespace *ns, struct tx *tx, struct shmid_kernel *s
 	tx_set(tx, remover->removing, remover->removing + 1);
 }
 
-static int unlink_file(struct ipc_namespace *ns, int id, uint64_t pages_kept)
+static void drop_pages(const char *path, uint64_t pages)
+{
+	int fd = os_open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+
+	if (fd < 0)
+		return;
+	os_punch_hole(fd, 0, pages * ARENA_PAGE);
+	os_close(fd);
+}
+
+static int unlink_file(struct ipc_namespace *ns, int id, uint64_t pages, bool kept)
 {
 	char path[3200];
-	int fd, ret;
+	int ret;
 
 	shm_path(ns, id, path, sizeof(path));
 	/* A descriptor that someone keeps must not keep the memory too. */
-	fd = pages_kept ? os_open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0) : -1;
-	if (fd >= 0) {
-		os_punch_hole(fd, 0, pages_kept * ARENA_PAGE);
-		os_close(fd);
-	}
+	if (kept)
+		drop_pages(path, pages);
 	ret = os_unlink(path);
+	/* Another user's file, which that user or root must unlink: only the memory can go. */
+	if (ret == -EPERM || ret == -EACCES)
+		drop_pages(path, pages);
 	return ret == -ENOENT ? 0 : ret;
 }
 
@@ -275,7 +285,8 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 	int index = 0;
 
 	while (load_acquire(proc->removing)) {
-		uint64_t pages_kept = 0;
+		uint64_t pages = 0;
+		bool kept = false;
 		int id = -1;
 
 		if (tx_begin(&ns->arena, &tx) < 0)
@@ -284,7 +295,8 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 		shp = hidden_by(ns, slot, &index);
 		if (shp) {
 			id = shp->shm_perm.id;
-			pages_kept = shp->cached ? shm_pages(shp) : 0;
+			pages = shm_pages(shp);
+			kept = shp->cached;
 		} else {
 			tx_set(tx, proc->removing, 0);
 		}
@@ -292,7 +304,7 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 		if (id < 0)
 			return;
 		/* The id is not free: nobody makes a file of this name, and the record stays. */
-		if (unlink_file(ns, id, pages_kept) < 0)
+		if (unlink_file(ns, id, pages, kept) < 0)
 			return; /* the next removal, or the next sweep after our end, tries again */
 		if (tx_begin(&ns->arena, &tx) < 0)
 			return;
