@@ -6,7 +6,7 @@
 
 /*
  * The index of keys: open addressing with linear probing. A slot is 0 (never used), KEY_GONE,
- * or key << 32 | index + 1. When three quarters are not 0 any more, a table of the size that the
+ * or key << 32 | the object's reference. When three quarters are not 0 any more, a table of the size that the
  * living keys need takes its place. Its new page run needs no journal until the header points to it.
  */
 #define KEY_GONE      1ull
@@ -15,17 +15,12 @@
 
 static uint32_t key_hash(int32_t key, uint32_t slots)
 {
-	return ((uint32_t)key * 2654435769u >> 7) & (slots - 1);
+	return ((uint32_t)key * 2654435769u) >> (__builtin_clz(slots) + 1);
 }
 
-static uint64_t key_word(int32_t key, uint32_t index)
+static uint64_t key_word(int32_t key, ref_t ref)
 {
-	return (uint64_t)(uint32_t)key << 32 | (index + 2);
-}
-
-static uint32_t word_index(uint64_t word)
-{
-	return (uint32_t)word - 2;
+	return (uint64_t)(uint32_t)key << 32 | ref;
 }
 
 static bool word_live(uint64_t word)
@@ -83,7 +78,7 @@ static int key_rebuild(struct ipc_namespace *ns, struct tx *tx, struct ipc_ids *
 }
 
 static int key_add(struct ipc_namespace *ns, struct tx *tx, struct ipc_ids *ids, int32_t key,
-		   uint32_t index)
+		   ref_t ref)
 {
 	uint64_t *table;
 	uint32_t i;
@@ -100,7 +95,7 @@ static int key_add(struct ipc_namespace *ns, struct tx *tx, struct ipc_ids *ids,
 		i = (i + 1) & (ids->key_slots - 1);
 	if (!table[i])
 		tx_set(tx, ids->key_filled, ids->key_filled + 1);
-	tx_set(tx, table[i], key_word(key, index));
+	tx_set(tx, table[i], key_word(key, ref));
 	return 0;
 }
 
@@ -117,9 +112,7 @@ struct kern_ipc_perm *ipc_findkey(struct ipc_namespace *ns, int which, int32_t k
 	struct ipc_ids *ids = ipc_ids_of(ns, which);
 	const uint64_t *slot = key_find(ns, ids, key);
 
-	return slot ? arena_ptr(&ns->arena,
-				idr_find(&ns->arena, &ids->ipcs_idr, word_index(*slot))) :
-		      NULL;
+	return slot ? arena_ptr(&ns->arena, (ref_t)*slot) : NULL;
 }
 
 /* next_id, if set, asks for that very id; else cyclic, with seq one more at each wrap. */
@@ -171,7 +164,7 @@ int ipc_addid(struct ipc_namespace *ns, struct tx *tx, int which, ref_t ref, uin
 		return index;
 	perm->id = perm->seq * IPCMNI + index;
 	if (perm->key != IPC_PRIVATE) {
-		int ret = key_add(ns, tx, ids, perm->key, index);
+		int ret = key_add(ns, tx, ids, perm->key, ref);
 
 		if (ret < 0)
 			return ret;

@@ -8,23 +8,19 @@
 
 struct sem_shape semop_shape(const struct sembuf *sops, unsigned nsops)
 {
-	struct sem_shape shape = {0, false, false, false};
 	uint64_t changed =
 		0; /* by number modulo 64: two numbers may fall together, no repeat is missed */
+	unsigned highest = 0, flags = 0, repeats = 0;
 
 	for (unsigned i = 0; i < nsops; i++) {
-		uint64_t bit = 1ull << (sops[i].sem_num % 64);
+		unsigned num = sops[i].sem_num;
 
-		if (sops[i].sem_num > shape.highest)
-			shape.highest = sops[i].sem_num;
-		shape.undo |= (sops[i].sem_flg & SEM_UNDO) != 0;
-		shape.repeats |= (changed & bit) != 0;
-		if (sops[i].sem_op != 0) {
-			shape.alter = true;
-			changed |= bit;
-		}
+		highest = num > highest ? num : highest;
+		flags |= (unsigned short)sops[i].sem_flg;
+		repeats |= changed >> num % 64 & 1;
+		changed |= (uint64_t)(sops[i].sem_op != 0) << num % 64;
 	}
-	return shape;
+	return (struct sem_shape){highest, changed != 0, (flags & SEM_UNDO) != 0, repeats};
 }
 
 /* What the operations before `i` add to the semaphore of `i`, and with SEM_UNDO to its adjustment. */

@@ -30,6 +30,13 @@
 #define GIVE_UP 1
 #define PROGRAM BY3(PROG1(P), PROG1(P_UNDO), PROG2(V, V))
 
+#elif defined(RECOVERY) /* two die: who recovers, who waits, who sweeps */
+#define NP 3
+#define INIT0 0
+#define KILLS 2
+#define EARLY 0
+#define PROGRAM BY3(PROG1(V_UNDO), PROG1(P), PROG1(V))
+
 #elif defined(ARRAYS) /* arrays over two semaphores, a cascade, single operations beside them */
 #define NP 3
 #define SEMS 2
@@ -39,7 +46,7 @@
 #define NP 3
 #define SETS
 #define FINE
-#define PROGRAM BY3(PROG2(P, V), PROG1(CTL(C_SET)), PROG1(V))
+#define PROGRAM BY3(PROG2(P, V), PROG1(CTL(C_SET)), PROG1(P_NOWAIT))
 
 #elif defined(REUSE) /* IPC_RMID, and the block is another set's, with one more semaphore */
 #define NP 3

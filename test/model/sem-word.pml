@@ -416,6 +416,21 @@ fast:
 #endif
 	read_set();
 #endif
+	/* Refused without lock: as the word is still the same, all that was read was so at one moment. */
+	atomic {
+		if
+#ifdef BUG_REFUSE_UNCHECKED
+		:: (op & F_NOWAIT) && !(w & HELD) && r_id == ID(op) && r_nsems > k && VAL(w) + D(op, k) < 0 ->
+#else
+		:: (op & F_NOWAIT) && !(w & HELD) && r_id == ID(op) && r_nsems > k && VAL(w) + D(op, k) < 0 &&
+			word(k) == w ->
+#endif
+			decided(op);
+			assert(g_val[k] + D(op, k) < 0);
+			goto next
+		:: else
+		fi
+	}
 	atomic {
 		won = 0;
 		need = 0;
