@@ -209,6 +209,8 @@ int journal_grow(struct tx *tx, unsigned n)
 	ref_t ref, old = journal->more;
 	int ret;
 
+	if (tx->n_outgrown == ARRAY_SIZE(tx->outgrown))
+		return -ENOMEM;
 	wanted = ALIGN_UP(wanted * 2 - JOURNAL_ENTRIES, ARENA_PAGE / sizeof(struct journal_entry));
 	ret = arena_alloc(tx, (uint64_t)wanted * sizeof(struct journal_entry), &ref);
 	if (ret < 0)
@@ -224,8 +226,15 @@ int journal_grow(struct tx *tx, unsigned n)
 	journal->more = ref;
 	arena_crash_point();
 	journal->more_room = wanted;
-	arena_free(tx, old);
+	if (old)
+		tx->outgrown[tx->n_outgrown++] = old;
 	return 0;
+}
+
+void journal_free_outgrown(struct tx *tx)
+{
+	while (tx->n_outgrown)
+		arena_free(tx, tx->outgrown[--tx->n_outgrown]);
 }
 
 struct journal_entry *journal_entry_more(struct tx *tx, uint32_t n)

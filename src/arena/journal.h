@@ -14,7 +14,8 @@
  *
  * Invariants
  *  1. Every store to a field that a lock guards is preceded by an entry with its old bytes. Memory that
- *     was allotted in this transaction is exempt: tx_abort() frees it.
+ *     was allotted in this transaction is exempt: tx_abort() frees it. So a transaction never allots after it has
+ *     freed: it might get what must be there again if it is taken back (tx->freed).
  *  2. A lock taken in a transaction is held to its end. So whatever an entry covers has been seen
  *     by nobody else when it is played back.
  *  3. lock->holder is set before the first entry and cleared after the commit. So a lock with a dead
@@ -23,8 +24,8 @@
  *  4. Playing back changes nothing when done twice; recovery_lock makes it once at a time.
  *  5. A journal gets a new generation when a new thread claims it, after it was played back.
  *  6. Entries beyond JOURNAL_ENTRIES lie in memory of the heap, `more`, which a journal keeps once it has
- *     it. When it grows the entries are copied, and the old memory, though free, keeps its
- *     bytes to the end of the transaction: played back past the growth, it is read again.
+ *     it. When it grows the entries are copied, and the old memory is kept to the end of the transaction: played back
+ *     past the growth, it is read again.
  *
  * Ordering: a process dies between two instructions, and all its stores before that
  * instruction become visible, in no matter what order, before the kernel marks its
@@ -65,6 +66,10 @@ struct tx {
 	struct journal *journal;
 	unsigned n_locks;
 	bool open;
+	bool freed;
+	unsigned n_outgrown;
+	ref_t outgrown
+		[4]; /* memory for further entries that it has grown out of: freed at the end */
 	struct arena_lock *locks[TX_LOCKS];
 	uint64_t holder;
 	uint64_t epoch; /* of the process when the journal was claimed: a fork makes it stale */
@@ -130,6 +135,7 @@ extern VEE_TLS struct tx tx_here;
 struct journal_entry *journal_entry_more(struct tx *tx, uint32_t n);
 int journal_claim(struct arena *arena, struct tx *tx);
 int journal_grow(struct tx *tx, unsigned n);
+void journal_free_outgrown(struct tx *tx);
 /* A lock was got with an error: recovers it, if its owner died. */
 void journal_recover(struct tx *tx, struct arena_lock *lock, int error);
 
@@ -155,6 +161,8 @@ static inline int tx_begin(struct arena *arena, struct tx **ret_tx)
 		}
 	}
 	tx->open = true;
+	tx->freed = false;
+	tx->n_outgrown = 0;
 	tx->n_locks = 0;
 	*ret_tx = tx;
 	return 0;
@@ -192,6 +200,8 @@ static inline void tx_close(struct tx *tx)
 
 static inline void tx_stand(struct tx *tx)
 {
+	if (unlikely(tx->n_outgrown))
+		journal_free_outgrown(tx);
 	/* JOURNAL_SAVE: all stores stand before the journal is empty. */
 	compiler_barrier();
 	tx->journal->length = 0;

@@ -251,6 +251,8 @@ int arena_alloc(struct tx *tx, uint64_t size, ref_t *ret_ref)
 	uint32_t page;
 	int ret;
 
+	if (unlikely(tx->freed))
+		__builtin_trap(); /* invariant 1 of journal.h */
 	tx_lock(tx, &tx->arena->header->memory_lock);
 	if (size <= LARGEST_CLASS)
 		return slab_alloc(tx, class_of(size), ret_ref);
@@ -270,6 +272,7 @@ void arena_free(struct tx *tx, ref_t ref)
 
 	if (!ref)
 		return;
+	tx->freed = true;
 	tx_lock(tx, &arena->header->memory_lock);
 	desc = desc_at(arena, page);
 	if (desc->state == PAGE_SLAB) {

@@ -204,10 +204,11 @@ int find_alloc_undo(struct ipc_namespace *ns, int id)
 	sma = container_of(perm, struct sem_array, sem_perm);
 	tx_lock(tx, &sma->lock);
 	if (!lookup_undo(ns, sma)) {
-		drop_stale(ns, tx, proc);
 		ret = arena_alloc(tx, sizeof(struct sem_undo) + 2ull * sma->sem_nsems, &ref);
-		if (ret == 0)
+		if (ret == 0) {
+			drop_stale(ns, tx, proc);
 			undo_link(ns, tx, proc, sma, ref);
+		}
 	}
 	if (ret < 0)
 		tx_abort(tx);

@@ -24,10 +24,15 @@
 #define MUTEX
 #define PROGRAM BY3(PROG2(P_UNDO, V_UNDO), PROG2(P, V), PROG2(P, V))
 
-#elif defined(HANDOFF) /* two wait, a third makes room twice; they may give up */
+#elif defined(HANDOFF) /* two wait, a third makes room for one; they may give up */
 #define NP 3
 #define INIT0 0
 #define GIVE_UP 1
+#define PROGRAM BY3(PROG1(P), PROG1(P_UNDO), PROG1(V))
+
+#elif defined(HANDOFF2) /* two wait, a third makes room for both */
+#define NP 3
+#define INIT0 0
 #define PROGRAM BY3(PROG1(P), PROG1(P_UNDO), PROG2(V, V))
 
 #elif defined(RECOVERY) /* two die: who recovers, who waits, who sweeps */
@@ -37,10 +42,11 @@
 #define EARLY 0
 #define PROGRAM BY3(PROG1(V_UNDO), PROG1(P), PROG1(V))
 
-#elif defined(ARRAYS) /* arrays over two semaphores, a cascade, single operations beside them */
+#elif defined(ARRAYS) /* arrays over two semaphores; one sleeper's lets the other go */
 #define NP 3
 #define SEMS 2
-#define PROGRAM BY3(PROG1(MOVE), PROG2(MOVE_BACK, P), PROG1(V1))
+#define INIT0 0
+#define PROGRAM BY3(PROG2(MOVE_BACK, MOVE), PROG1(P), PROG1(V1))
 
 #elif defined(SETTING) /* IPC_SET against callers without lock */
 #define NP 3

@@ -170,6 +170,12 @@ bool changed;  /* time has to pass once more before all is over */
 #define MAY(w) (!(w & HELD) && VAL(w) + D(op, k) >= 0 && r_id == ID(op) && r_nsems > k)
 #endif
 
+#if NP > 2
+#define NEWS (TRACE(0) || TRACE(1) || TRACE(2))
+#else
+#define NEWS (TRACE(0) || TRACE(1))
+#endif
+
 /* Must word k be held back? Loops over all; the result in `need`. */
 inline needed(k)
 {
@@ -1161,7 +1167,15 @@ init
 		fi
 	}
 	od;
-	atomic { kills = 0; early = 0; run caller(NP) } /* C_LOOK */
+	atomic { /* END: whoever still waits has seen to it that the dead hold nothing */
+		for (i : 0 .. NP - 1) {
+			assert(!(QUEUED(i) && !killed[i] && NEWS))
+		}
+		i = 0;
+		kills = 0;
+		early = 0;
+		run caller(NP) /* C_LOOK */
+	}
 	finished[NP];
 	do
 	:: atomic {
