@@ -25,8 +25,11 @@
 #endif
 
 #define NO_DEADLINE	UINT64_MAX
-#define SPIN_DEFAULT_US 50
-#define SPIN_LEAST_NS	2000u
+#define SPIN_DEFAULT_US 20
+#define SPIN_LEAST_NS	1000u
+#define SPIN_GOOD_NS	8000u
+#define SPIN_FAILURES	3
+#define SPIN_SKIPS	16
 #define LISTEN_MAX	16
 #define LOOK_FIRST_NS	200000ull
 
@@ -59,33 +62,38 @@ static uint64_t spin_most_ns(void)
 	return most;
 }
 
-/* Looks at the futex word for a while. Grows with success, shrinks without, tries again now and then. */
+/*
+ * Looks at the futex word for a while: four times as long as it took lately. After a few failures only now and
+ * then, but as long as can be, to learn whether it pays again. It does if the wait is shorter than a sleep.
+ */
 static void spin(const uint32_t *futex)
 {
 	static VEE_TLS struct {
-		uint32_t ns;
-		uint32_t skipped;
+		uint32_t usual_ns, failures, skipped;
 	} habit;
-	uint64_t most = spin_most_ns(), end;
+	uint64_t most = spin_most_ns(), start, now, budget = 4 * (habit.usual_ns + SPIN_LEAST_NS);
 
-	if (most == 0)
-		return;
-	if (habit.ns < SPIN_LEAST_NS) {
-		if (habit.skipped++ % 16)
+	if (habit.failures >= SPIN_FAILURES) {
+		if (++habit.skipped % SPIN_SKIPS)
 			return;
-		habit.ns = most / 2 > SPIN_LEAST_NS ? most / 2 : SPIN_LEAST_NS;
+		budget = most;
 	}
-	end = os_monotonic_ns() + habit.ns;
-	do {
+	if (budget > most)
+		budget = most;
+	start = now = os_monotonic_ns();
+	while (now - start < budget) {
 		for (unsigned i = 0; i < 32; i++) {
 			if (load_acquire(*futex) != SEM_AWAKE) {
-				habit.ns = 2 * habit.ns < most ? 2 * habit.ns : most;
+				habit.usual_ns = (7 * habit.usual_ns + (now - start)) / 8;
+				if (now - start < SPIN_GOOD_NS)
+					habit.failures = 0;
 				return;
 			}
 			cpu_relax();
 		}
-	} while (os_monotonic_ns() < end);
-	habit.ns /= 2;
+		now = os_monotonic_ns();
+	}
+	habit.failures++;
 }
 
 static void listen_to(struct ipc_namespace *ns, struct sleep *sleep, uint32_t slot)
@@ -309,6 +317,21 @@ struct call {
 	struct sleep *sleep;
 };
 
+/* The system is asked once a thread, and again in a child after fork. */
+static int my_tid(struct ipc_namespace *ns)
+{
+	static VEE_TLS struct {
+		uint32_t pid;
+		int tid;
+	} known;
+
+	if (unlikely(known.pid != *ns->pid)) {
+		known.tid = os_gettid();
+		known.pid = *ns->pid;
+	}
+	return known.tid;
+}
+
 static void fill_queue(struct ipc_namespace *ns, struct call *call, const struct sem_array *sma,
 		       const struct sem_undo *un, unsigned blocking)
 {
@@ -319,7 +342,7 @@ static void fill_queue(struct ipc_namespace *ns, struct call *call, const struct
 	q->set = arena_ref(&ns->arena, sma);
 	q->incarnation = sma->incarnation;
 	q->pid = *ns->pid;
-	q->tid = os_gettid();
+	q->tid = my_tid(ns);
 	q->nsops = call->nsops;
 	q->blocking = blocking;
 	q->alter = call->shape.alter;
@@ -354,6 +377,15 @@ enum {
 	TRY_AGAIN,	/* something had to be made first */
 };
 
+/* With the set's lock held: a record that the process has kept from earlier sleeps, if it has one. */
+static bool take_kept_queue(struct ipc_namespace *ns, struct call *call)
+{
+	call->q = sem_queue_take_kept(ns, call->nsops);
+	if (call->q)
+		pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &call->cancel_type);
+	return call->q;
+}
+
 static int get_queue(struct ipc_namespace *ns, struct call *call)
 {
 	int ret;
@@ -379,7 +411,7 @@ static int try_locked(struct ipc_namespace *ns, struct call *call, struct tx *tx
 				   call->nsops, call->shape.repeats, &blocking);
 	if (ret == SEM_MUST_WAIT && call->deadline == 0)
 		ret = -EAGAIN;
-	if (ret == SEM_MUST_WAIT && call->q) {
+	if (ret == SEM_MUST_WAIT && (call->q || take_kept_queue(ns, call))) {
 		enqueue(ns, call, tx, sma, un, blocking);
 		return TRY_ASLEEP;
 	}

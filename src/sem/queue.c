@@ -68,18 +68,40 @@ static int make_room(struct tx *tx, struct sem_queue *q, unsigned nsops)
 	return 0;
 }
 
+static ref_t pool_take(void)
+{
+	for (unsigned i = 0; i < POOL; i++)
+		if (pool[i]) {
+			ref_t ref = atomic_exchange(&pool[i], 0);
+
+			if (ref)
+				return ref;
+		}
+	return 0;
+}
+
+ref_t sem_queue_take_kept(struct ipc_namespace *ns, unsigned nsops)
+{
+	const struct proc *me = proc_mine(ns);
+	ref_t ref = me && proc_doorbell(me) ? pool_take() : 0;
+
+	if (ref && sem_queue_at(ns, ref)->sops_room < nsops) {
+		sem_queue_give(ref);
+		ref = 0;
+	}
+	return ref;
+}
+
 int sem_queue_take(struct ipc_namespace *ns, unsigned nsops, ref_t *ret_q)
 {
 	struct proc *proc;
 	struct tx *tx;
-	ref_t ref = 0;
+	ref_t ref;
 	int ret = proc_enter(ns, &proc);
 
 	if (ret < 0)
 		return ret;
-	for (unsigned i = 0; i < POOL && !ref; i++)
-		if (pool[i])
-			ref = atomic_exchange(&pool[i], 0);
+	ref = pool_take();
 	if (ref && sem_queue_at(ns, ref)->sops_room >= nsops) {
 		*ret_q = ref;
 		return 0;
@@ -148,20 +170,21 @@ static struct sem_array *cancel(struct ipc_namespace *ns, struct tx *tx, struct 
 	return sma;
 }
 
-bool sem_queue_drop(struct ipc_namespace *ns, struct proc *proc)
+/* `ref`, or with 0 the first of a process. Returns false if there is none. */
+static bool drop(struct ipc_namespace *ns, struct proc *proc, ref_t ref)
 {
 	struct ipc_namespace_record *record = ns->record;
 	struct wake_q wake_q = {0, 0};
 	struct sem_array *sma;
 	struct sem_queue *q;
 	struct tx *tx;
-	ref_t ref;
 
 	if (!load_acquire(proc->sem_queues) || tx_begin(&ns->arena, &tx) < 0)
 		return false;
 	tx_lock(tx, &ipc_ids_of(ns, IPC_SEM_IDS)->lock);
-	ref = proc_is_going(proc) ? proc->sem_queues : 0;
-	q = ref ? sem_queue_at(ns, ref) : NULL;
+	if (!ref)
+		ref = proc->sem_queues;
+	q = ref && proc_is_going(proc) ? sem_queue_at(ns, ref) : NULL;
 	if (!q || tx_reserve(tx, 6 * q->nsops + 32) < 0) {
 		tx_abort(tx);
 		return false;
@@ -177,4 +200,21 @@ bool sem_queue_drop(struct ipc_namespace *ns, struct proc *proc)
 	else
 		tx_commit(tx);
 	return true;
+}
+
+void sem_queue_drop_all(struct ipc_namespace *ns, struct proc *proc)
+{
+	bool runs = load_acquire(proc->state) == PROC_DYING && proc_doorbell(proc);
+	ref_t ref;
+
+	/*
+	 * A process that is about to end, but whose other threads still run: they may be using theirs, which go
+	 * when it has ended. Those that are kept nobody uses.
+	 */
+	if (!runs)
+		while (drop(ns, proc, 0))
+			;
+	else if (proc->pid == (int)*ns->pid)
+		while ((ref = pool_take()))
+			drop(ns, proc, ref);
 }

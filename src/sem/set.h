@@ -140,9 +140,11 @@ int find_alloc_undo(struct ipc_namespace *ns, int id);
 
 /* One that is IDLE and has room for nsops; no transaction is open. */
 int sem_queue_take(struct ipc_namespace *ns, unsigned nsops, ref_t *ret_q);
+/* The same, if the process has kept one; makes none. 0 if not. May be called with locks held. */
+ref_t sem_queue_take_kept(struct ipc_namespace *ns, unsigned nsops);
 /* It is IDLE again. */
 void sem_queue_give(ref_t ref);
-/* Frees the first record of a process that is no more, with what it was to its set. false: it has none. */
-bool sem_queue_drop(struct ipc_namespace *ns, struct proc *proc);
+/* Frees the records of a process that is no more, with what they were to their sets. */
+void sem_queue_drop_all(struct ipc_namespace *ns, struct proc *proc);
 /* In a child after fork. */
 void sem_queue_forget(void);

@@ -287,8 +287,7 @@ void sem_unshare(struct ipc_namespace *ns)
 
 static void exit_sem(struct ipc_namespace *ns, struct proc *proc)
 {
-	while (sem_queue_drop(ns, proc))
-		;
+	sem_queue_drop_all(ns, proc);
 	while (drop_undo(ns, proc))
 		;
 }
