@@ -202,19 +202,62 @@ static bool drop(struct ipc_namespace *ns, struct proc *proc, ref_t ref)
 	return true;
 }
 
-void sem_queue_drop_all(struct ipc_namespace *ns, struct proc *proc)
+static ref_t first_in_use(struct ipc_namespace *ns, const struct proc *proc)
 {
-	bool runs = load_acquire(proc->state) == PROC_DYING && proc_doorbell(proc);
+	ref_t ref = proc->sem_queues;
+
+	while (ref && sem_queue_is(sem_queue_at(ns, ref), SEM_Q_IDLE))
+		ref = sem_queue_at(ns, ref)->proc_next;
+	return ref;
+}
+
+/* Ends the sleep of one thread of this process, which is about to end. Returns false if none sleeps. */
+static bool interrupt_one(struct ipc_namespace *ns, struct proc *proc)
+{
+	struct sem_array *sma;
+	struct sem_queue *q;
+	struct tx *tx;
 	ref_t ref;
 
-	/*
-	 * A process that is about to end, but whose other threads still run: they may be using theirs, which go
-	 * when it has ended. Those that are kept nobody uses.
-	 */
-	if (!runs)
+	if (tx_begin(&ns->arena, &tx) < 0)
+		return false;
+	tx_lock(tx, &ipc_ids_of(ns, IPC_SEM_IDS)->lock);
+	ref = first_in_use(ns, proc);
+	if (!ref) {
+		tx_commit(tx);
+		return false;
+	}
+	q = sem_queue_at(ns, ref);
+	sma = sem_array_at(ns, q->set);
+	tx_lock(tx, &sma->lock);
+	if (sem_queue_is(q, SEM_Q_QUEUED) && sma->incarnation == q->incarnation) {
+		unlink_queue(ns, tx, sma, q);
+		tx_set(tx, q->status, -EINTR);
+	}
+	/* What was done for it stands: its thread is there to take note, if it comes to it. */
+	tx_set(tx, q->state, q->state >> 32 << 32 | SEM_Q_IDLE);
+	sem_finish(ns, tx, sma, NULL, 0, NULL);
+	return true;
+}
+
+bool sem_queue_drop_all(struct ipc_namespace *ns, struct proc *proc)
+{
+	ref_t ref;
+
+	if (load_acquire(proc->state) != PROC_DYING || !proc_doorbell(proc)) {
 		while (drop(ns, proc, 0))
 			;
-	else if (proc->pid == (int)*ns->pid)
-		while ((ref = pool_take()))
-			drop(ns, proc, ref);
+		return true;
+	}
+	/*
+	 * A process that is about to end, but still runs: it does this itself. Other threads of it may have their hands
+	 * on the records that they sleep on; these go when it has ended.
+	 */
+	if (proc->pid != (int)*ns->pid)
+		return false;
+	while (interrupt_one(ns, proc))
+		;
+	while ((ref = pool_take()))
+		drop(ns, proc, ref);
+	return true;
 }

@@ -144,7 +144,10 @@ int sem_queue_take(struct ipc_namespace *ns, unsigned nsops, ref_t *ret_q);
 ref_t sem_queue_take_kept(struct ipc_namespace *ns, unsigned nsops);
 /* It is IDLE again. */
 void sem_queue_give(ref_t ref);
-/* Frees the records of a process that is no more, with what they were to their sets. */
-void sem_queue_drop_all(struct ipc_namespace *ns, struct proc *proc);
+/*
+ * Frees the records of a process that is no more, with what they were to their sets. false: it runs still, and does it
+ * itself.
+ */
+bool sem_queue_drop_all(struct ipc_namespace *ns, struct proc *proc);
 /* In a child after fork. */
 void sem_queue_forget(void);

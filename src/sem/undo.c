@@ -287,9 +287,10 @@ void sem_unshare(struct ipc_namespace *ns)
 
 static void exit_sem(struct ipc_namespace *ns, struct proc *proc)
 {
-	sem_queue_drop_all(ns, proc);
-	while (drop_undo(ns, proc))
-		;
+	/* First the sleepers: what is paid would else be given to them. */
+	if (sem_queue_drop_all(ns, proc))
+		while (drop_undo(ns, proc))
+			;
 }
 
 void sem_init(void)

@@ -355,6 +355,16 @@ inline decided(o)
 #define SAME_EPOCH(j) (q[j].epoch == mem[B_EPOCH])
 #endif
 
+/* Can it be taken back whole? Others may have used what it gave; then it stays done. */
+#ifdef BUG_TAKE_BACK_IN_PART
+#define FITS(j) 1
+#else
+#define FITS(j) (WHOLE(j))
+#endif
+#define WHOLE(j)                                                                                \
+	(VAL(word(0)) - D0(q[j].op) >= 0 && VAL(word(0)) - D0(q[j].op) <= 3 &&                  \
+	 (!NAMES(q[j].op, 1) || VAL(word(1)) - D1(q[j].op) >= 0 && VAL(word(1)) - D1(q[j].op) <= 3))
+
 #define THEN_AGAIN   0
 #define THEN_NEXT    1
 #define THEN_SUCCESS 2
@@ -608,8 +618,9 @@ sweep:
 		tx_set(B_LIST, DROP(mem[B_LIST], j + 1));
 		tx_set(Q_STATE + j, Q_IDLE)
 	:: mem[Q_STATE + j] == Q_DONE ->
+		mine = WHOLE(j); /* for the ghosts */
 		if
-		:: q[j].status == OK && SAME_SET(j) && SAME_EPOCH(j) ->
+		:: q[j].status == OK && SAME_SET(j) && SAME_EPOCH(j) && FITS(j) ->
 #ifndef BUG_NO_TAKE_BACK
 			if
 			:: NAMES(q[j].op, 0) ->
@@ -636,7 +647,7 @@ sweep:
 	fi;
 	d_step { /* ghosts: what is to be taken back, whatever the code above did */
 		if
-		:: g_granted[j] && journal[me].length > 0 && q[j].status == OK && q[j].inc == mem[B_INC] &&
+		:: mine && g_granted[j] && journal[me].length > 0 && q[j].status == OK && q[j].inc == mem[B_INC] &&
 			q[j].epoch == mem[B_EPOCH] && journal[me].at[journal[me].length - 1] == Q_STATE + j &&
 			journal[me].old[journal[me].length - 1] == Q_DONE ->
 			revoked = j + 1;
@@ -661,6 +672,7 @@ sweep:
 		fi;
 		t0 = (g_val[0] + t0 < 0 -> -g_val[0] : t0);
 		j = 0;
+		mine = 0;
 		victim = 0
 	}
 	goto update;
@@ -1095,7 +1107,7 @@ out:
 		finished[me] = 1;
 		g_inside[me] = 0;
 		if
-		:: OWES(me) -> killed[me] = 1; changed = 1 /* an exit leaves it to others, at worst */
+		:: OWES(me) -> changed = 1; killed[me] = 1 /* an exit leaves it to others, at worst */
 		:: else
 		fi
 	}
