@@ -869,58 +869,6 @@ static void the_limit_of_undo_counts_over_exec(void **state)
 	assert_values(id, 0, 0);
 }
 
-static int vfork_with_undo(void *arg)
-{
-	int id = *(int *)arg;
-
-	NEED(SEMOP(id, {0, 5, U}) == 0);
-	pid_t pid = vfork();
-	if (pid == 0) {
-		static struct sembuf op = {0, 2, U};
-		_exit(semop(id, &op, 1) != 0 || semctl(id, 0, GETVAL) != 7);
-	}
-	NEED(child_wait(pid) == 0);
-	NEED(sem_val(id, 0) == 5);
-	return 0;
-}
-
-static void a_vfork_child_has_its_own_undo(void **state)
-{
-	(void)state;
-	int id = sem_new(1, 0600);
-
-	assert_int_equal(child_run(vfork_with_undo, &id), 0);
-	assert_values(id, 0);
-}
-
-static int vfork_and_exec(void *arg)
-{
-	int id = *(int *)arg;
-
-	NEED(SEMOP(id, {0, 5, U}) == 0);
-	pid_t pid = vfork();
-	if (pid == 0) {
-		static struct sembuf op = {0, 2, U};
-		if (semop(id, &op, 1) == 0)
-			execlp("true", "true", (char *)NULL);
-		_exit(127);
-	}
-	NEED(child_wait(pid) == 0);
-	NEED(sem_val(id, 0) == 5);
-	NEED(system("true") == 0);
-	NEED(sem_val(id, 0) == 5);
-	return 0;
-}
-
-static void a_vfork_child_that_execs_leaves_the_parents_undo(void **state)
-{
-	(void)state;
-	int id = sem_new(1, 0600);
-
-	assert_int_equal(child_run(vfork_and_exec, &id), 0);
-	assert_values(id, 0);
-}
-
 static int unshare_the_list(void *arg)
 {
 	int id = *(int *)arg;
@@ -1250,8 +1198,6 @@ int main(int argc, char **argv)
 		CONFORM_TEST(the_program_after_exec_goes_on_with_the_same_undo),
 		CONFORM_TEST(undo_is_kept_over_two_execs),
 		CONFORM_TEST(the_limit_of_undo_counts_over_exec),
-		CONFORM_TEST(a_vfork_child_has_its_own_undo),
-		CONFORM_TEST(a_vfork_child_that_execs_leaves_the_parents_undo),
 		CONFORM_TEST(unshare_of_the_undo_list_undoes_at_once),
 		CONFORM_TEST(undo_belongs_to_the_process_not_to_its_thread),
 		CONFORM_TEST(what_one_thread_takes_another_may_release),
