@@ -69,7 +69,7 @@ _vee()
 			mapfile -t COMPREPLY < <(compgen -c -- "$cur")
 			return
 		fi
-		words='--ns --private --help'
+		words='--ns --private --verbose --help'
 		;;
 	ls) words='--shmems --semaphores --json --ns --help' ;;
 	rm)

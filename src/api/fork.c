@@ -8,6 +8,7 @@
  * at its first call (namespace_on_unseen_fork).
  */
 #include "api/fork.h"
+#include "msg/msg.h"
 #include "sem/sem.h"
 #include "shm/shm.h"
 
@@ -49,6 +50,7 @@ static void child_starts(bool locked)
 		critical_enter();
 	namespace_fork_child();
 	sem_fork_child();
+	sleeper_fork_child();
 	ns = namespace_opened();
 	if (ns) {
 		mine = proc_fork_child(ns, forking.embryo, forking.generation);
@@ -85,6 +87,7 @@ static void init(void)
 {
 	shm_init();
 	sem_init();
+	msg_init();
 	namespace_on_unseen_fork(unseen_fork);
 	pthread_atfork(fork_before, fork_after_parent, fork_after_child);
 }

@@ -64,6 +64,21 @@ static struct journal_entry *entry_at(struct arena *arena, struct journal *journ
 	return n < JOURNAL_ENTRIES ? &journal->entry[n] : &more[n - JOURNAL_ENTRIES];
 }
 
+/* In one store, as it was: some fields are read without a lock. */
+static void put_back(void *at, const struct journal_entry *entry)
+{
+	switch (entry->size) {
+	case 8:
+		__atomic_store_n((uint64_t *)at, entry->old, __ATOMIC_RELAXED);
+		break;
+	case 4:
+		__atomic_store_n((uint32_t *)at, (uint32_t)entry->old, __ATOMIC_RELAXED);
+		break;
+	default:
+		memcpy(at, &entry->old, entry->size);
+	}
+}
+
 /* The caller holds recovery_lock or owns the journal. */
 static void play_back(struct arena *arena, struct journal *journal)
 {
@@ -72,7 +87,7 @@ static void play_back(struct arena *arena, struct journal *journal)
 	while (n > 0) {
 		const struct journal_entry *entry = entry_at(arena, journal, --n);
 
-		memcpy(arena->base + entry->at, &entry->old, entry->size);
+		put_back(arena->base + entry->at, entry);
 		/* JOURNAL_PLAYED: the bytes are back before the entry stops to count. */
 		compiler_barrier();
 		journal->length = n;

@@ -205,6 +205,7 @@ static inline void tx_stand(struct tx *tx)
 	/* JOURNAL_SAVE: all stores stand before the journal is empty. */
 	compiler_barrier();
 	tx->journal->length = 0;
+	tx->freed = false;
 	arena_crash_point();
 }
 
@@ -236,7 +237,11 @@ static inline void tx_save(struct tx *tx, const void *at, unsigned size)
 	arena_crash_point();
 	entry->at = arena_ref(tx->arena, at);
 	entry->size = size;
-	__builtin_memcpy(&entry->old, at, size);
+	/* A word that others may try at, in vain, is read as such. */
+	if (size == sizeof(entry->old))
+		entry->old = __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED);
+	else
+		__builtin_memcpy(&entry->old, at, size);
 	/* JOURNAL_SAVE: the entry is whole before it counts, and counts before the store. */
 	compiler_barrier();
 	journal->length = n + 1;

@@ -13,7 +13,7 @@
 
 struct os_fault os_fault;
 unsigned os_memory_epoch;
-VEE_TLS struct os_good_page os_good_page;
+VEE_TLS struct os_good_page os_good_pages[OS_GOOD_PAGES];
 
 #if defined(__x86_64__)
 static inline long raw_call(long nr, long a, long b, long c, long d, long e, long f)
@@ -489,13 +489,35 @@ static bool word_readable(uintptr_t at)
 	       CALL(SYS_rt_sigprocmask, -1, at & ~7ul, NULL, sizeof(uint64_t)) != -EFAULT;
 }
 
-bool os_probe(const void *at, size_t size)
+/* getresuid() stores a word. */
+static bool word_writable(uintptr_t at)
+{
+	return CALL(SYS_getresuid, at, at, at) != -EFAULT;
+}
+
+bool os_probe(const void *at, size_t size, bool write)
 {
 	unsigned epoch = __atomic_load_n(&os_memory_epoch, __ATOMIC_RELAXED);
+	uintptr_t from = (uintptr_t)at, end = from + size;
 
-	if (!word_readable((uintptr_t)at) || !word_readable((uintptr_t)at + size - 1))
+	if (end < from)
 		return false;
-	os_good_page = (struct os_good_page){(uintptr_t)at >> 12, epoch};
+	while (from < end) {
+		uintptr_t page = from >> 12, next = (page + 1) << 12;
+
+		if (next > end || next < from)
+			next = end;
+		if (!os_page_is_good(page, write)) {
+			/* A store must not reach beyond the end. */
+			uintptr_t word = next - from < sizeof(uid_t) ? next - sizeof(uid_t) : from;
+
+			if (write ? !word_writable(word) : !word_readable(from))
+				return false;
+			os_good_pages[page % OS_GOOD_PAGES] =
+				(struct os_good_page){page, epoch, write};
+		}
+		from = next;
+	}
 	return true;
 }
 

@@ -117,23 +117,38 @@ int os_copy_to(void *to, const void *from, size_t size);
 ssize_t os_read_file(const char *path, char *buf, size_t size);
 
 /*
- * Can the bytes be read? Keeps the page that was found good last, until memory is taken away through this file.
- * size: a page at most.
+ * Can the bytes be read, or written? Keeps the pages that were found good lately, until memory is taken away through
+ * this file. Asking for write access may change the bytes: the caller is about to write them all.
  */
-extern unsigned os_memory_epoch;
+#define OS_GOOD_PAGES 16
 struct os_good_page {
 	uintptr_t page;
 	unsigned epoch;
+	bool writable;
 };
-extern VEE_TLS struct os_good_page os_good_page;
-bool os_probe(const void *at, size_t size);
+extern unsigned os_memory_epoch;
+extern VEE_TLS struct os_good_page os_good_pages[OS_GOOD_PAGES];
+bool os_probe(const void *at, size_t size, bool write);
+
+static inline bool os_page_is_good(uintptr_t page, bool write)
+{
+	const struct os_good_page *good = &os_good_pages[page % OS_GOOD_PAGES];
+
+	return good->page == page &&
+	       good->epoch == __atomic_load_n(&os_memory_epoch, __ATOMIC_RELAXED) &&
+	       (!write || good->writable);
+}
 
 static inline bool os_readable(const void *at, size_t size)
 {
 	uintptr_t first = (uintptr_t)at >> 12, last = ((uintptr_t)at + size - 1) >> 12;
 
-	if (likely(first == last && first == os_good_page.page &&
-		   os_good_page.epoch == __atomic_load_n(&os_memory_epoch, __ATOMIC_RELAXED)))
-		return true;
-	return os_probe(at, size);
+	return likely(first == last && os_page_is_good(first, false)) || os_probe(at, size, false);
+}
+
+static inline bool os_writable(void *at, size_t size)
+{
+	uintptr_t first = (uintptr_t)at >> 12, last = ((uintptr_t)at + size - 1) >> 12;
+
+	return likely(first == last && os_page_is_good(first, true)) || os_probe(at, size, true);
 }

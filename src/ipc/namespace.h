@@ -44,13 +44,15 @@ struct ipc_namespace_record {
 	uint64_t shm_reserved; /* of them, pages that were promised (no SHM_NORESERVE) */
 	uint32_t sem_ctls[4];  /* SEMMSL SEMMNS SEMOPM SEMMNI */
 	uint32_t msg_ctlmax, msg_ctlmnb, msg_ctlmni;
-	uint32_t mode;	   /* of the namespace's files: 0600, or what `vee ns create --mode` said */
+	uint32_t mode; /* of the namespace's files: 0600, or what `vee ns create --mode` said */
 	uint32_t unused;
 	uint32_t used_sems;
 	ref_t sem_blocks
 		[12];	  /* free ones, by size class: memory of sets is only ever that of sets */
 	ref_t sem_queues; /* free ones: the same */
-	uint32_t pad[5];
+	ref_t msg_queues; /* free ones */
+	ref_t msg_dying; /* removed ones whose messages are still to be freed; lock of the msg ids */
+	ref_t sleepers[3]; /* free ones, by kind; proc_lock */
 };
 _Static_assert(sizeof(struct ipc_namespace_record) ==
 		       384 + 64 + 16 + 8 + 16 + 16 + 12 + 4 + 8 + 48 + 4 + 20,

@@ -190,7 +190,7 @@ static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, in
 static bool has_leftovers(const struct proc *proc)
 {
 	return load_acquire(proc->shm_clist) || load_acquire(proc->sem_queues) ||
-	       load_acquire(proc->removing);
+	       load_acquire(proc->sleepers) || load_acquire(proc->removing);
 }
 
 bool proc_is_going(const struct proc *proc)

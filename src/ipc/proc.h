@@ -47,7 +47,8 @@ struct proc {
 	ref_t sem_undo;	   /* list_proc of its struct sem_undo; lock of the sem ids */
 	ref_t sem_queues;  /* its struct sem_queue; lock of the sem ids */
 	uint32_t removing; /* a segment of which it unlinks the file: see shm.h */
-	uint8_t pad[40];
+	ref_t sleepers;	   /* its struct sleeper; proc_lock */
+	uint8_t pad[36];
 };
 _Static_assert(sizeof(pthread_mutex_t) == 40, "layout");
 _Static_assert(sizeof(struct proc) == ARENA_PROC_SIZE, "layout");

@@ -157,12 +157,15 @@ int ipc_addid(struct ipc_namespace *ns, struct tx *tx, int which, ref_t ref, uin
 		return -ENOSPC;
 	tx_set(tx, perm->deleted, 0);
 	perm->pad = 0;
-	perm->cuid = perm->uid = cred_euid();
-	perm->cgid = perm->gid = cred_egid();
+	/* Atomic: a semop without lock may look at them, in vain. */
+	__atomic_store_n(&perm->uid, cred_euid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&perm->cuid, cred_euid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&perm->gid, cred_egid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&perm->cgid, cred_egid(), __ATOMIC_RELAXED);
 	index = alloc_index(tx, ids, perm, ref, limit);
 	if (index < 0)
 		return index;
-	perm->id = perm->seq * IPCMNI + index;
+	__atomic_store_n(&perm->id, perm->seq * IPCMNI + index, __ATOMIC_RELAXED);
 	if (perm->key != IPC_PRIVATE) {
 		int ret = key_add(ns, tx, ids, perm->key, ref);
 

@@ -3,6 +3,7 @@
 #include "api/semun.h"
 #include "base/os.h"
 #include "preload/real.h"
+#include "msg/msg.h"
 #include "sem/fast.h"
 #include "shm/shm.h"
 
@@ -130,6 +131,42 @@ VEE_EXPORT int semctl(int id, int semnum, int command, ...)
 	return control_set(id, semnum, command, arg);
 }
 
+VEE_EXPORT int msgget(key_t key, int flag)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(msg_get(ns, key, flag));
+}
+
+VEE_EXPORT int msgsnd(int id, const void *msgp, size_t size, int flag)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(msg_snd(ns, id, msgp, size, flag, NULL));
+}
+
+VEE_EXPORT ssize_t msgrcv(int id, void *msgp, size_t size, long type, int flag)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(msg_rcv(ns, id, msgp, size, type, flag, NULL));
+}
+
+VEE_EXPORT int msgctl(int id, int command, struct msqid_ds *buf)
+{
+	struct ipc_namespace *ns;
+
+	if (calls_open(&ns) < 0)
+		return -1;
+	return calls_return(msg_ctl(ns, id, command, buf));
+}
+
 /* The numbers that change who the process is. */
 static bool changes_ids(long number)
 {
@@ -188,6 +225,14 @@ VEE_EXPORT long syscall(long number, ...)
 		return semtimedop(a[0], (struct sembuf *)a[1], a[2], (const struct timespec *)a[3]);
 	case SYS_semctl:
 		return control_set(a[0], a[1], a[2], a[3]);
+	case SYS_msgget:
+		return msgget(a[0], a[1]);
+	case SYS_msgsnd:
+		return msgsnd(a[0], (const void *)a[1], a[2], a[3]);
+	case SYS_msgrcv:
+		return msgrcv(a[0], (void *)a[1], a[2], a[3], a[4]);
+	case SYS_msgctl:
+		return msgctl(a[0], a[1], (struct msqid_ds *)a[2]);
 	case SYS_munmap:
 		return munmap((void *)a[0], a[1]);
 	case SYS_exit_group:

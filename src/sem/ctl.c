@@ -134,7 +134,7 @@ static int ctl_getall(struct ipc_namespace *ns, int id, void *array)
 	}
 	sem_hold_all(sma);
 	for (unsigned i = 0; i < n; i++)
-		values.all[i] = word_semval(sma->words[i]);
+		values.all[i] = word_semval(word_get(&sma->words[i]));
 	sem_finish(ns, tx, sma, NULL, 0, NULL);
 	ret = os_copy_to(array, values.all, values.size);
 	values_free(&values);
@@ -153,10 +153,15 @@ static int setall_locked(struct ipc_namespace *ns, struct tx *tx, struct sem_arr
 	}
 	sem_hold_all(sma);
 	for (unsigned i = 0; i < sma->sem_nsems; i++)
-		tx_set(tx, sma->words[i], word_with(sma->words[i], values[i], *ns->pid));
+		tx_set(tx, sma->words[i], word_with(word_get(&sma->words[i]), values[i], *ns->pid));
 	tx_set(tx, sma->undo_epoch, sma->undo_epoch + 1);
 	tx_set(tx, sma->n_adjusting, 0);
 	tx_set(tx, sma->sem_ctime, os_seconds());
+	if (sem_has_sleepers(sma)) {
+		/* Who is served now may owe anew, and writes over what was forgotten: that must not come back. */
+		tx_set(tx, sma->update_due, 1);
+		tx_stand(tx);
+	}
 	do_smart_update(ns, tx, sma, NULL, 0, UPDATE_SWEPT, &wake_q);
 	sem_finish(ns, tx, sma, NULL, 0, &wake_q);
 	return 0;
@@ -212,7 +217,7 @@ static int setval_locked(struct ipc_namespace *ns, struct tx *tx, struct sem_arr
 		return ret;
 	}
 	word_hold(&sma->words[num]);
-	tx_set(tx, sma->words[num], word_with(sma->words[num], value, *ns->pid));
+	tx_set(tx, sma->words[num], word_with(word_get(&sma->words[num]), value, *ns->pid));
 	tx_set(tx, sma->sem_ctime, os_seconds());
 	do_smart_update(ns, tx, sma, NULL, 0, UPDATE_SWEPT, &wake_q);
 	sem_finish(ns, tx, sma, &sop, 1, &wake_q);

@@ -188,7 +188,7 @@ static bool is_ours(const struct sleep *sleep)
 static bool still_queued(const struct sleep *sleep)
 {
 	return is_ours(sleep) && sem_queue_is(sleep->q, SEM_Q_QUEUED) &&
-	       sleep->q->incarnation == sleep->sma->incarnation;
+	       sleep->q->incarnation == load_acquire(sleep->sma->incarnation);
 }
 
 /* Takes note: from here on nobody takes back what was done. Returns what semop returns. */
@@ -234,6 +234,19 @@ static int give_up(struct ipc_namespace *ns, struct sleep *sleep, int error)
 	return take_note(sleep);
 }
 
+/* What was seen without the lock may have been taken back since. */
+static bool is_out(struct ipc_namespace *ns, const struct sleep *sleep)
+{
+	struct tx *tx;
+	bool out;
+
+	if (lock_block(ns, sleep, &tx) < 0)
+		return false;
+	out = !still_queued(sleep);
+	tx_commit(tx);
+	return out;
+}
+
 /*
  * After a doorbell, or a while: are there dead whose end would let this sleeper go? A death that was heard may
  * not be complete: then another look follows soon.
@@ -276,8 +289,8 @@ static int sleep_until_told(struct ipc_namespace *ns, int id, struct sleep *slee
 			return give_up(ns, sleep, -EAGAIN);
 		look_around(ns, id, sleep);
 		/* Done by one who died before telling, or removed by one. */
-		if (!still_queued(sleep))
-			return give_up(ns, sleep, -EIDRM);
+		if (!still_queued(sleep) && is_out(ns, sleep))
+			break;
 	}
 	return take_note(sleep);
 }
@@ -339,8 +352,9 @@ static void fill_queue(struct ipc_namespace *ns, struct call *call, const struct
 
 	q->futex = SEM_AWAKE;
 	q->status = -EIDRM; /* what it is if the set goes */
-	q->set = arena_ref(&ns->arena, sma);
-	q->incarnation = sma->incarnation;
+	/* Another set, for which it was DONE, may look whether it still is. */
+	__atomic_store_n(&q->set, arena_ref(&ns->arena, sma), __ATOMIC_RELAXED);
+	__atomic_store_n(&q->incarnation, sma->incarnation, __ATOMIC_RELAXED);
 	q->pid = *ns->pid;
 	q->tid = my_tid(ns);
 	q->nsops = call->nsops;
@@ -442,7 +456,7 @@ static int try_locked(struct ipc_namespace *ns, struct call *call, struct tx *tx
 }
 
 static int check_locked(struct ipc_namespace *ns, struct call *call, struct tx *tx,
-			const struct sem_array *sma)
+			struct sem_array *sma)
 {
 	if (call->shape.highest >= sma->sem_nsems)
 		return -EFBIG;
@@ -450,6 +464,8 @@ static int check_locked(struct ipc_namespace *ns, struct call *call, struct tx *
 	    ipcperms(&sma->sem_perm, call->shape.alter ? 0222 : 0444) < 0)
 		return -EACCES;
 	if (!call->swept && sma->n_adjusting && unlikely(sem_adjusters_live(ns, sma) < 0))
+		return -ESRCH;
+	if (!call->swept && unlikely(sem_has_served(sma)) && sem_served_live(ns, sma) < 0)
 		return -ESRCH;
 	/* A word and four counts an operation. */
 	return tx_reserve(tx, 6 * call->nsops + 32);

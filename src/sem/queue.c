@@ -96,7 +96,7 @@ int sem_queue_take(struct ipc_namespace *ns, unsigned nsops, ref_t *ret_q)
 {
 	struct proc *proc;
 	struct tx *tx;
-	ref_t ref;
+	ref_t ref, kept;
 	int ret = proc_enter(ns, &proc);
 
 	if (ret < 0)
@@ -106,28 +106,35 @@ int sem_queue_take(struct ipc_namespace *ns, unsigned nsops, ref_t *ret_q)
 		*ret_q = ref;
 		return 0;
 	}
+	kept = ref;
 	ret = tx_begin(&ns->arena, &tx);
-	if (ret < 0)
+	if (ret < 0) {
+		sem_queue_give(kept);
 		return ret;
+	}
 	tx_lock(tx, &ipc_ids_of(ns, IPC_SEM_IDS)->lock);
-	if (proc_mine(ns) != proc)
+	if (proc_mine(ns) != proc) {
 		ret = -EINTR; /* the process is about to end */
+		kept = 0;
+	}
 	if (ret == 0 && !ref)
 		ret = queue_new(ns, tx, proc, &ref);
 	if (ret == 0)
 		ret = make_room(tx, sem_queue_at(ns, ref), nsops);
-	if (ret < 0)
+	if (ret < 0) {
 		tx_abort(tx);
-	else
-		tx_commit(tx);
+		sem_queue_give(kept);
+		return ret;
+	}
+	tx_commit(tx);
 	*ret_q = ref;
-	return ret;
+	return 0;
 }
 
 /* With no room for it in the pool it stays the process's, unused, to its end. */
 void sem_queue_give(ref_t ref)
 {
-	for (unsigned i = 0; i < POOL; i++) {
+	for (unsigned i = 0; i < POOL && ref; i++) {
 		ref_t none = 0;
 
 		if (!pool[i] && atomic_compare_exchange_strong(&pool[i], &none, ref))
@@ -185,6 +192,9 @@ static bool drop(struct ipc_namespace *ns, struct proc *proc, ref_t ref)
 	if (!ref)
 		ref = proc->sem_queues;
 	q = ref && proc_is_going(proc) ? sem_queue_at(ns, ref) : NULL;
+	/* Before the lock of memory, which tx_reserve() may take. */
+	if (q && !sem_queue_is(q, SEM_Q_IDLE))
+		tx_lock(tx, &sem_array_at(ns, q->set)->lock);
 	if (!q || tx_reserve(tx, 6 * q->nsops + 32) < 0) {
 		tx_abort(tx);
 		return false;

@@ -251,7 +251,7 @@ static const char *check_free(struct ipc_namespace *ns)
 			    sma->pending_alter || sma->pending_const || sma->list_id)
 				return "a free set is in use";
 			for (uint32_t i = 0; i < room; i++)
-				if (!(sma->words[i] & SEM_HELD))
+				if (!(word_get(&sma->words[i]) & SEM_HELD))
 					return "a semaphore of no set is not held back";
 			ref = sma->next_free;
 		}

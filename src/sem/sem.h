@@ -21,6 +21,7 @@
  *  4. A sem_queue is QUEUED exactly if it is in a pending list of the set that it names and `incarnation` is the set's.
  *  5. n_adjusting is the number of sem_undo of the set with an adjustment; adjusts(un) counts them.
  *  6. Memory of a block is only ever a block of its size, memory of a sem_queue only ever one.
+ *  7. A sem_queue that is DONE with status 0 is among the `served` of its set. While there is one, no word is let go.
  *
  * Guards: the lock of the sem ids for the free lists, both lists of a process, making and freeing;
  * sem_array.lock for a set's fields, its words while held back, its queues, its sem_undo and list_id. The
@@ -33,7 +34,8 @@
  *  QUEUE_TELL  status is stored before the futex word says SEM_TOLD | the sleeper loads the futex word before status.
  *
  * A death. Of a sleeper: whoever is about to do its operation looks at its process first. After its operation was done
- * for it, but before it took note (SEM_Q_DONE): the operation is taken back. Of one with adjustments: the words are held
+ * for it, but before it took note (SEM_Q_DONE): the operation is taken back; until then the set's `served` names it,
+ * and its words are held back, so that everybody looks at its process. Of one with adjustments: the words are held
  * back, so that everybody passes by the lock, where the processes of all adjustments are looked at. Of the waker, before
  * it woke anybody: a sleeper never sleeps longer than SEM_POLL_NS without a look.
  */
@@ -63,10 +65,23 @@ struct sem_array {
 	uint32_t n_complex;  /* sleepers with several operations */
 	uint32_t size_class; /* the block is SEM_BLOCK_MIN << size_class bytes */
 	ref_t next_free;
-	uint32_t pad[4];
+	/*
+	 * Sleepers for whom something was done, and who may not have taken note. One that has, or that is another set's
+	 * by now, is struck out when somebody comes across it.
+	 */
+	ref_t served[3];
+	ref_t served_more; /* struct sem_served; belongs to the block for good */
 	uint64_t words[];
 };
 _Static_assert(sizeof(struct sem_array) == 192, "layout");
+
+/* record */
+#define SEM_SERVED 15u
+struct sem_served {
+	ref_t next;
+	ref_t q[SEM_SERVED];
+};
+_Static_assert(sizeof(struct sem_served) == 64, "layout");
 
 /* sem_otime holds the incarnation above these bits: of another one, a late store of it fails. */
 #define SEM_OTIME_BITS 40

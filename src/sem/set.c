@@ -75,7 +75,8 @@ static int block_new(struct ipc_namespace *ns, unsigned class)
 static void clear_words(struct sem_array *sma, unsigned nsems)
 {
 	for (unsigned i = 0; i < nsems; i++)
-		__atomic_store_n(&sma->words[i], word_with(sma->words[i], 0, 0), __ATOMIC_RELAXED);
+		__atomic_store_n(&sma->words[i], word_with(word_get(&sma->words[i]), 0, 0),
+				 __ATOMIC_RELAXED);
 }
 
 /* -EAGAIN: no block is free, and block_new() has to come first. */
@@ -99,9 +100,10 @@ static int newary(struct ipc_namespace *ns, struct tx *tx, const struct ipc_para
 	sma = sem_array_at(ns, ref);
 	tx_lock(tx, &sma->lock);
 	tx_set(tx, *head, sma->next_free);
-	sma->sem_perm.key = params->key;
-	sma->sem_perm.mode = params->flg & 0777;
-	sma->sem_nsems = nsems;
+	/* Seen by semops without lock, though in vain as long as the words are held back. */
+	__atomic_store_n(&sma->sem_perm.key, params->key, __ATOMIC_RELAXED);
+	__atomic_store_n(&sma->sem_perm.mode, params->flg & 0777, __ATOMIC_RELAXED);
+	__atomic_store_n(&sma->sem_nsems, nsems, __ATOMIC_RELAXED);
 	sma->sem_ctime = os_seconds();
 	clear_words(sma, nsems);
 	tx_set(tx, sma->incarnation, sma->incarnation + 1);
@@ -192,7 +194,7 @@ int sem_lock(struct ipc_namespace *ns, int id, struct tx **ret_tx, struct sem_ar
 	return lock_as_it_is(ns, id, ret_tx, ret_sma);
 }
 
-bool sem_all_live(struct ipc_namespace *ns, const struct sem_array *sma)
+bool sem_all_live(struct ipc_namespace *ns, struct sem_array *sma)
 {
 	const ref_t lists[] = {sma->pending_alter, sma->pending_const};
 
@@ -203,7 +205,7 @@ bool sem_all_live(struct ipc_namespace *ns, const struct sem_array *sma)
 		for (ref_t ref = lists[i]; ref; ref = sem_queue_at(ns, ref)->next)
 			if (!sem_proc_lives(ns, sem_queue_at(ns, ref)->proc))
 				return false;
-	return true;
+	return !sem_has_served(sma) || sem_served_live(ns, sma) == 0;
 }
 
 int sem_lock_swept(struct ipc_namespace *ns, int id, struct tx **ret_tx, struct sem_array **ret_sma)

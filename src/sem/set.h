@@ -47,7 +47,7 @@ int sem_lock_swept(struct ipc_namespace *ns, int id, struct tx **ret_tx,
 void freeary(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma);
 
 /* No process that owes the set something, or sleeps on it, seems to be dead. */
-bool sem_all_live(struct ipc_namespace *ns, const struct sem_array *sma);
+bool sem_all_live(struct ipc_namespace *ns, struct sem_array *sma);
 
 /* sem_otime, as seconds; and a new one. */
 static inline int64_t sem_otime(const struct sem_array *sma)
@@ -66,6 +66,12 @@ static inline void set_semotime(struct tx *tx, struct sem_array *sma)
 static inline bool sem_has_sleepers(const struct sem_array *sma)
 {
 	return sma->pending_alter || sma->pending_const || sma->update_due;
+}
+
+/* Is anybody in `served`? false may not be wrong. */
+static inline bool sem_has_served(const struct sem_array *sma)
+{
+	return sma->served[0] | sma->served[1] | sma->served[2] | sma->served_more;
 }
 
 /* What IPC_STAT shows. */
@@ -115,6 +121,8 @@ void sem_queue_append(struct ipc_namespace *ns, struct tx *tx, struct sem_array 
 		      struct sem_queue *q);
 /* -ESRCH if a process that owes this set something seems to be dead. */
 int sem_adjusters_live(struct ipc_namespace *ns, const struct sem_array *sma);
+/* -ESRCH if a process for which this set did something, but which has not taken note yet, seems to be dead. */
+int sem_served_live(struct ipc_namespace *ns, struct sem_array *sma);
 /* Is it plain, without a system call, that the process of the slot lives? */
 bool sem_proc_lives(struct ipc_namespace *ns, uint32_t slot);
 

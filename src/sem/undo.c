@@ -224,13 +224,14 @@ static void pay(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
 	const int16_t *semadj = sem_adjustments(sma, un);
 
 	for (unsigned i = 0; semadj && un->n_semadj && i < sma->sem_nsems; i++) {
-		uint64_t *word = &sma->words[i];
+		uint64_t *word = &sma->words[i], was;
 
 		if (!semadj[i])
 			continue;
 		word_hold(word);
+		was = word_get(word);
 		tx_set(tx, *word,
-		       word_with(*word, semval_adjusted(word_semval(*word), semadj[i]), pid));
+		       word_with(was, semval_adjusted(word_semval(was), semadj[i]), pid));
 	}
 	do_smart_update(ns, tx, sma, NULL, 0, UPDATE_OTIME | UPDATE_SWEPT, wake_q);
 }

@@ -42,9 +42,9 @@ void sem_apply(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma, s
 	       const struct sembuf *sops, unsigned nsops, uint32_t pid)
 {
 	for (unsigned i = 0; i < nsops; i++) {
-		uint64_t *word = &sma->words[sops[i].sem_num];
+		uint64_t *word = &sma->words[sops[i].sem_num], was = word_get(word);
 
-		tx_set(tx, *word, word_with(*word, word_semval(*word) + sops[i].sem_op, pid));
+		tx_set(tx, *word, word_with(was, word_semval(was) + sops[i].sem_op, pid));
 		if (sops[i].sem_flg & SEM_UNDO && sops[i].sem_op)
 			sem_adjust(ns, tx, sma, un, sops[i].sem_num, -sops[i].sem_op);
 	}
@@ -57,13 +57,13 @@ void sem_take_back(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sm
 	const uint32_t *before = sem_queue_sempids(ns, q);
 
 	for (unsigned i = q->nsops; i-- > 0;) {
-		uint64_t *word = &sma->words[sops[i].sem_num];
-		uint32_t pid = word_sempid(*word);
+		uint64_t *word = &sma->words[sops[i].sem_num], was = word_get(word);
+		uint32_t pid = word_sempid(was);
 
 		if (pid == ((uint32_t)q->pid & SEM_PID_MASK))
 			pid = before[i];
 		tx_set(tx, *word,
-		       word_with(*word, semval_adjusted(word_semval(*word), -sops[i].sem_op), pid));
+		       word_with(was, semval_adjusted(word_semval(was), -sops[i].sem_op), pid));
 		if (sops[i].sem_flg & SEM_UNDO && sops[i].sem_op)
 			sem_adjust(ns, tx, sma, sem_undo_at(ns, q->undo), sops[i].sem_num,
 				   sops[i].sem_op);
@@ -134,8 +134,78 @@ void sem_tell_removed(struct ipc_namespace *ns, const struct sem_array *sma, str
 			wake_q_add(ns, wake_q, sem_queue_at(ns, ref));
 }
 
+/* --- those who have been served --- */
+
+/* Is it one for whom this set did something, of which it has not taken note? */
+static bool is_unnoted(struct ipc_namespace *ns, const struct sem_array *sma, ref_t ref)
+{
+	const struct sem_queue *q = sem_queue_at(ns, ref);
+
+	return sem_queue_is(q, SEM_Q_DONE) && sem_array_at(ns, load_acquire(q->set)) == sma &&
+	       load_acquire(q->incarnation) == sma->incarnation;
+}
+
+/* Place i of all in `served` and `served_more`, or NULL. */
+static ref_t *served_place(struct ipc_namespace *ns, struct sem_array *sma, unsigned i)
+{
+	struct sem_served *more = arena_ptr(&ns->arena, sma->served_more);
+
+	if (i < ARRAY_SIZE(sma->served))
+		return &sma->served[i];
+	for (i -= ARRAY_SIZE(sma->served); more && i >= SEM_SERVED; i -= SEM_SERVED)
+		more = arena_ptr(&ns->arena, more->next);
+	return more ? &more->q[i] : NULL;
+}
+
+/* The next that is, from place *at on; *at is behind it then. 0: there is none. */
+static ref_t next_unnoted(struct ipc_namespace *ns, struct sem_array *sma, unsigned *at)
+{
+	ref_t *place;
+
+	while ((place = served_place(ns, sma, (*at)++))) {
+		if (*place && is_unnoted(ns, sma, *place))
+			return *place;
+		/* Whoever has taken note comes back only by being served again: no journal. */
+		if (*place)
+			*place = 0;
+	}
+	return 0;
+}
+
+int sem_served_live(struct ipc_namespace *ns, struct sem_array *sma)
+{
+	unsigned at = 0;
+	ref_t ref;
+
+	while ((ref = next_unnoted(ns, sma, &at)))
+		if (!sem_proc_lives(ns, load_acquire(sem_queue_at(ns, ref)->proc)))
+			return -ESRCH;
+	return 0;
+}
+
+static int served_add(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma, ref_t q)
+{
+	struct sem_served *more;
+	ref_t *place, ref;
+	int ret;
+
+	for (unsigned i = 0; (place = served_place(ns, sma, i)); i++) {
+		if (*place && is_unnoted(ns, sma, *place))
+			continue;
+		tx_set(tx, *place, q);
+		return 0;
+	}
+	ret = arena_alloc(tx, sizeof(*more), &ref);
+	if (ret < 0)
+		return ret;
+	more = arena_ptr(&ns->arena, ref);
+	*more = (struct sem_served){.next = sma->served_more, .q = {q}};
+	tx_set(tx, sma->served_more, ref);
+	return 0;
+}
+
 /* The journal room that serving a sleeper takes: per operation, and besides. */
-#define SERVE_ENTRIES(nsops) (6 * (nsops) + 12)
+#define SERVE_ENTRIES(nsops) (6 * (nsops) + 48)
 
 /* Returns true if the sleeper leaves the list: *ret_error 0 or what it gets. */
 static bool try(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma, struct sem_queue *q,
@@ -147,8 +217,10 @@ static bool try(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma, 
 				       sem_queue_sops(ns, q), q->nsops, q->repeats, &blocking);
 
 	if (ret == SEM_MUST_WAIT) {
-		if (q->blocking != blocking)
+		if (q->blocking != blocking && tx_reserve(tx, 1) == 0)
 			tx_set(tx, q->blocking, blocking);
+		else if (q->blocking != blocking && !sma->update_due)
+			tx_set(tx, sma->update_due, 1);
 		return false;
 	}
 	*ret_error = ret;
@@ -174,7 +246,8 @@ static int serve(struct update *up, struct sem_queue *q, int error)
 
 	if (!(up->flags & UPDATE_SWEPT) && unlikely(!sem_proc_lives(ns, q->proc)))
 		return -ESRCH;
-	if (tx_reserve(up->tx, SERVE_ENTRIES(q->nsops)) < 0) {
+	if (tx_reserve(up->tx, SERVE_ENTRIES(q->nsops)) < 0 ||
+	    (error == 0 && served_add(ns, up->tx, sma, arena_ref(&ns->arena, q)) < 0)) {
 		tx_set(up->tx, sma->update_due, 1);
 		return -ENOMEM;
 	}
@@ -183,7 +256,7 @@ static int serve(struct update *up, struct sem_queue *q, int error)
 
 		/* Only read once the state is DONE, so they need no journal. */
 		for (unsigned i = 0; i < q->nsops; i++)
-			before[i] = word_sempid(sma->words[sops[i].sem_num]);
+			before[i] = word_sempid(word_get(&sma->words[sops[i].sem_num]));
 		sem_apply(ns, up->tx, sma, q->undo ? sem_undo_at(ns, q->undo) : NULL, sops,
 			  q->nsops, q->pid);
 	}
@@ -263,7 +336,7 @@ static int update_queue(struct update *up, bool *ret_again)
 static bool any_increased(const struct sem_array *sma, const struct sembuf *sops, unsigned nsops)
 {
 	for (unsigned i = 0; i < nsops; i++)
-		if (sops[i].sem_op > 0 && word_semval(sma->words[sops[i].sem_num]) > 0)
+		if (sops[i].sem_op > 0 && word_semval(word_get(&sma->words[sops[i].sem_num])) > 0)
 			return true;
 	return false;
 }
@@ -335,7 +408,9 @@ static void settle(struct ipc_namespace *ns, struct sem_array *sma, unsigned num
 static void settle_words(struct ipc_namespace *ns, struct sem_array *sma, const struct sembuf *sops,
 			 unsigned nsops)
 {
-	if (sma->sem_perm.deleted)
+	unsigned at = 0;
+
+	if (sma->sem_perm.deleted || (sem_has_served(sma) && next_unnoted(ns, sma, &at)))
 		return;
 	if (sops)
 		for (unsigned i = 0; i < nsops; i++)

@@ -24,6 +24,12 @@
 #define SEM_GEN_SHIFT 38
 #define SEM_GEN_ONE   (1ull << SEM_GEN_SHIFT)
 
+/* Under the lock. Atomic, as those who try without it may be at the word still, in vain. */
+static inline uint64_t word_get(const uint64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
 static inline int word_semval(uint64_t word)
 {
 	return word & SEMVMX;
@@ -55,5 +61,5 @@ static inline void word_hold(uint64_t *word)
 /* Lets the word go; all that was done under the lock stands already. */
 static inline void word_let_go(uint64_t *word)
 {
-	__atomic_store_n(word, *word & ~SEM_HELD, __ATOMIC_RELEASE);
+	__atomic_store_n(word, word_get(word) & ~SEM_HELD, __ATOMIC_RELEASE);
 }

@@ -8,17 +8,13 @@
 #ifndef CONFORM_SEM_H
 #define CONFORM_SEM_H
 
-#include "conform.h"
-
-#include <sched.h>
-#include <time.h>
+#include "conform-wait.h"
 
 #ifndef SEM_STAT_ANY
 #define SEM_STAT_ANY 20
 #endif
 
 #define SEMVMX_HERE 32767
-#define CHILD_SKIPS 77 /* exit code of a child that can't do its test here */
 
 union sem_arg {
 	int val;
@@ -39,17 +35,7 @@ union sem_arg {
 /* The errno of semop() with these operations: SEMOP(id, {0, -1, 0}, {1, 1, SEM_UNDO}). */
 #define SEMOP(id, ...) ERR(sem_do(id, OPS(__VA_ARGS__)))
 
-/*
- * Group setup: on the kernel, as root, an IPC namespace of the test's own, so that nobody else's
- * sets and limits disturb it. On vee this does nothing.
- */
-static inline int sem_setup(void **state)
-{
-	(void)!unshare(CLONE_NEWIPC);
-	return conform_setup(state);
-}
-
-#define SEM_RUN(tests) cmocka_run_group_tests(tests, sem_setup, conform_teardown)
+#define SEM_RUN(tests) CONFORM_RUN_ALONE(tests)
 
 /* --- sets --- */
 
@@ -181,50 +167,6 @@ static inline bool sem_values_are(int id, size_t n, const unsigned short *want)
 		id, sizeof((unsigned short[]){__VA_ARGS__}) / sizeof(unsigned short), \
 		(unsigned short[]){__VA_ARGS__}))
 
-#define assert_between(low, x, high)        \
-	do {                                \
-		assert_true((low) <= (x));  \
-		assert_true((x) <= (high)); \
-	} while (0)
-
-/* --- time --- */
-
-static inline int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* The time that the kernel stamps with: that of the last tick. */
-static inline time_t coarse_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	return now.tv_sec;
-}
-
-/* Returns when stamps made from now on are later than any made before. */
-static inline void next_second(void)
-{
-	time_t start = coarse_now();
-
-	while (coarse_now() <= start)
-		usleep(2000);
-}
-
-/* Polls until cond; false after 20 s. */
-#define AWAIT(cond)                                            \
-	({                                                     \
-		int64_t until_ms = now_ms() + 20000;           \
-		bool met;                                      \
-		while (!(met = (cond)) && now_ms() < until_ms) \
-			usleep(300);                           \
-		met;                                           \
-	})
-
 /* --- operations in other processes --- */
 
 struct ops_call {
@@ -287,20 +229,6 @@ static inline pid_t sleeper_start(struct ops_call *call)
 /* Starts a child that sleeps in these operations; its exit code will be its errno. */
 #define SLEEP(id, ...) sleeper_start(CALL_OPS(id, __VA_ARGS__))
 
-/* Did the child not end yet? It is left waitable. */
-static inline bool child_lives(pid_t pid)
-{
-	siginfo_t si = {0};
-
-	return waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid == 0;
-}
-
-static inline int child_kill(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	return child_wait(pid);
-}
-
 /* --- other calls as child functions: the errno becomes the exit code --- */
 
 struct get_call {
@@ -333,51 +261,9 @@ static inline int call_ctl(void *arg)
 #define NOBODY_GET(k, n, f)    nobody_run(call_get, &(struct get_call){k, n, f})
 #define NOBODY_CTL(i, n, c, a) nobody_run(call_ctl, &(struct ctl_call){i, n, c, a})
 
-/* --- memory that children share --- */
+/* --- limits: see conform-wait.h --- */
 
-static inline void *shared_new(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-/* --- limits: in a child, which gets the kernel's IPC objects to itself where that can be --- */
-
-/*
- * In a child: a System V IPC namespace of its own, else skips. On vee the test has one already.
- * What is made in it must not be given to conform_keep(): the id means another set outside.
- */
-static inline void child_alone(void)
-{
-	if (unshare(CLONE_NEWIPC))
-		_exit(CHILD_SKIPS);
-}
-
-static char child_limit_path[128], child_limit_old[128];
-
-static inline bool child_write_limit(const char *value)
-{
-	FILE *f = fopen(child_limit_path, "we");
-	int rc = f ? fputs(value, f) : -1;
-
-	return f && fclose(f) == 0 && rc >= 0;
-}
-
-/* In a child: writes one of /proc/sys/kernel, else skips. */
-static inline void child_set_limit(const char *name, const char *value)
-{
-	snprintf(child_limit_path, sizeof(child_limit_path), "/proc/sys/kernel/%s", name);
-	FILE *f = fopen(child_limit_path, "re");
-	if (f && fgets(child_limit_old, sizeof(child_limit_old), f) == NULL)
-		child_limit_old[0] = '\0';
-	if (f)
-		fclose(f);
-	if (!child_write_limit(value))
-		_exit(CHILD_SKIPS);
-}
-
-/* Where the new namespace is not one, the next test meets the old limits, and no set. */
+/* Before a child that set limits ends: none of its sets stays, and no limit. */
 static inline int child_leave_limits(void)
 {
 	struct seminfo info;
@@ -390,15 +276,7 @@ static inline int child_leave_limits(void)
 		if (id >= 0)
 			semctl(id, 0, IPC_RMID);
 	}
-	return !child_write_limit(child_limit_old);
+	return !child_restore_limits();
 }
-
-#define assert_child_or_skip(rc)           \
-	do {                               \
-		int code = (rc);           \
-		if (code == CHILD_SKIPS)   \
-			skip();            \
-		assert_int_equal(code, 0); \
-	} while (0)
 
 #endif

@@ -58,7 +58,8 @@
 #define NP 3
 #define SETS
 #define SEMS_OF_2 2
-#define PROGRAM BY3(PROG2(P, V), PROG2(CTL(C_RMID), CTL(C_NEW)), PROG2(V_OF_2, V1_OF_2))
+#define INIT0 0
+#define PROGRAM BY3(PROG2(V, P_NOWAIT), PROG2(CTL(C_RMID), CTL(C_NEW)), PROG2(V_OF_2, V1_OF_2))
 
 #elif defined(REMOVAL) /* the same, with a sleeper */
 #define NP 3
@@ -74,6 +75,7 @@
 #elif defined(GETALL)
 #define NP 2
 #define SEMS 2
+#define INIT0 0
 #define PROGRAM BY2(PROG3(V, V1, V), PROG1(CTL(C_GETALL)))
 
 #elif defined(TIMES) /* sem_otime */
@@ -95,6 +97,12 @@
 #define INIT0 0
 #define PROGRAM BY2(PROG1(V_UNDO), PROG1(P_NOWAIT + F_AFTER))
 
+#elif defined(AFTER_SERVED) /* who begins after the death of one who was served */
+#define NP 3
+#define INIT0 0
+#define PROGRAM BY3(PROG1(P), PROG1(V), PROG1(P_NOWAIT + F_AFTER))
+#define AWAITS_DEATH(i) ((i) == 2 && !killed[0])
+
 #elif defined(NO_DEATH) /* nobody dies, time stands still: every wake-up has to come */
 #define NP 3
 #define MUTEX
@@ -108,6 +116,9 @@
 #error "no such scenario"
 #endif
 
+#ifndef AWAITS_DEATH
+#define AWAITS_DEATH(i) 0
+#endif
 #ifndef SETVAL_TO
 #define SETVAL_TO 0
 #endif

@@ -3,7 +3,11 @@
  *
  * One set's block with two words, its robust lock, the journals, the sleepers, and a clock that lets time pass
  * and kills. Each access to shared memory that another process may see is one step; a process may die between
- * any two. Memory is sequentially consistent here: barriers are not checked (see README.md beside this file).
+ * any two. All there is to do is finite, so what should happen in the end is asserted when nothing moves any more.
+ *
+ * Not in it: barriers (memory is sequentially consistent), a generation that comes round again, waiting for zero,
+ * want of memory, the list of free blocks, several threads of a process. A death is seen by whoever looks
+ * (no doubts), so "seems to be dead" is "is". What is merged into one step commutes with all that others may do meanwhile.
  *
  * A scenario (-DSCENARIO=..., below) says what each process does. -DBUG_... seeds a bug; `run` knows them all.
  *
@@ -13,9 +17,10 @@
  *            took effect just once, and just for those who return success from it, but for those of the dead
  *            that SEM_UNDO or an unnoted hand-off takes back.
  *  DECIDED   who acts on a word has read id, owner, mode, nsems and all of them are the set's at this moment.
- *  TRACE     who begins after a death sees nothing of the dead's SEM_UNDO.
+ *  TRACE     who begins after a death sees nothing of what is yet to be undone, or taken back.
  *  MUTEX     a semaphore of 1 lets one process in.
- *  INV1      a word is held back while a sleeper names it or somebody has an adjustment for it.
+ *  INV1      a word is held back while a sleeper names it or somebody has an adjustment for it, or has been served
+ *            by its set and took no note.
  *  INV3      no sleeper can go ahead while the lock is free.
  *  FIFO      nobody is served while one who came before him could go.
  *  END       when nothing moves any more, nobody alive waits for what is there, nor for news that never came;
@@ -29,7 +34,7 @@
 #define OPS(d0, d1, flags, id) ((d0) + 1 + 3 * ((d1) + 1) + (flags) + 256 * (id))
 #define F_UNDO	 16
 #define F_NOWAIT 32
-#define F_AFTER  64 /* begins after the death of process 0; must not find anything to take */
+#define F_AFTER  64 /* begins after the death of process 0, and must see no trace of it */
 #define F_CTL	 128
 #define D0(op)	 (((op) & 15) % 3 - 1)
 #define D1(op)	 (((op) & 15) / 3 - 1)
@@ -156,11 +161,13 @@ bool g_granted[NA];
 short g_adj[NA];
 bool g_inside[NA];
 byte g_returned, g_effects; /* ids of the sets on which an operation has returned success, has taken effect */
+byte give_ups; /* how often a sleeper may still give up */
 bool changed;  /* time has to pass once more before all is over */
 
 #define CAN_GO(o) (VAL(word(0)) + D0(o) >= 0 && VAL(word(1)) + D1(o) >= 0)
 #define QUEUED(j) (mem[Q_STATE + (j)] == Q_QUEUED)
 #define OWES(j)	  (mem[ADJ + (j)] != 0 && mem[ADJ_INC + (j)] == mem[B_INC])
+#define UNNOTED(j) (mem[Q_STATE + (j)] == Q_DONE && q[j].status == OK && q[j].inc == mem[B_INC])
 #define TRACE(j)  (killed[j] && (mem[Q_STATE + (j)] != Q_IDLE || OWES(j)))
 
 /* May a semop without lock go ahead, by what it has read? */
@@ -184,6 +191,9 @@ inline needed(k)
 		if
 #ifndef BUG_LET_GO_SLEEPER
 		:: QUEUED(i) && NAMES(q[i].op, k) -> need = 1
+#endif
+#ifndef BUG_LET_GO_SERVED
+		:: UNNOTED(i) -> need = 1
 #endif
 #ifndef BUG_LET_GO_UNDO
 		:: k == 0 && OWES(i) -> need = 1
@@ -443,6 +453,7 @@ fast:
 #endif
 			decided(op);
 			assert(g_val[k] + D(op, k) < 0);
+			assert(!(op & F_AFTER) || !(UNNOTED(0) || OWES(0))); /* TRACE */
 			goto next
 		:: else
 		fi
@@ -466,6 +477,7 @@ fast:
 			assert(VAL(w) == g_val[k]); /* UNITS */
 			g_val[k] = g_val[k] + D(op, k);
 			g_effects = g_effects | ID(op);
+			assert(!(op & F_AFTER) || !(UNNOTED(0) || OWES(0))); /* TRACE */
 			assert(!g_granted[me]);
 			g_granted[me] = 1;
 			for (i : 0 .. NP - 1) {
@@ -520,6 +532,9 @@ slow:
 #else
 			:: killed[j] && OWES(j) -> victim = j + 1
 #endif
+#ifndef BUG_SERVED_UNSEEN
+			:: killed[j] && UNNOTED(j) -> victim = j + 1
+#endif
 #ifdef BUG_POLL_SEES_QUEUED
 			:: TRACE(j) && why == WHY_POLL && QUEUED(j) -> victim = j + 1
 #else
@@ -563,6 +578,7 @@ slow:
 	}
 #endif
 #endif
+	assert(!(op & F_AFTER) || !(UNNOTED(0) || OWES(0))); /* TRACE */
 	if
 	:: CAN_GO(op) ->
 		atomic {
@@ -1018,8 +1034,8 @@ sleep:
 #endif
 		goto slow
 #if GIVE_UP
-	:: waiting[me] -> /* a signal, or the end of its timeout */
-		d_step { tick[me] = 0; waiting[me] = 0; why = WHY_GIVE_UP }
+	:: give_ups > 0 && waiting[me] -> /* a signal, or the end of its timeout */
+		d_step { give_ups--; tick[me] = 0; waiting[me] = 0; why = WHY_GIVE_UP }
 		goto slow
 #endif
 	fi;
@@ -1084,7 +1100,6 @@ noted:
 success:
 	atomic {
 		assert(g_granted[me]); /* UNITS */
-		assert(!(op & F_AFTER)); /* TRACE */
 		g_granted[me] = 0;
 		g_returned = g_returned | ID(op);
 		if
@@ -1145,6 +1160,12 @@ init
 		}
 		i = 0
 	}
+#if GIVE_UP
+	if
+	:: give_ups = 0
+	:: give_ups = 1
+	fi;
+#endif
 	do
 	:: kills > 0 && !killed[0] && !finished[0] && MORTAL(0) ->
 		d_step { kills--; killed[0] = 1; g_inside[0] = 0; changed = 1 }
@@ -1210,7 +1231,7 @@ init
 		for (i : 0 .. NP - 1) {
 			assert(!TRACE(i));
 			if
-			:: !killed[i] && !finished[i] ->
+			:: !killed[i] && !finished[i] && !AWAITS_DEATH(i) ->
 				assert(QUEUED(i) && waiting[i] && q[i].futex == ASLEEP);
 				assert(!CAN_GO(q[i].op));
 				assert(mem[B_ID] == ID(q[i].op))
