@@ -1,5 +1,6 @@
-/* namespace.c - the public vee_* calls; errno exists from here on. */
+/* namespace.c - the public vee_* calls of vee/namespace.h; errno exists from here on. */
 #include "vee/namespace.h"
+#include "api/api.h"
 #include "api/fork.h"
 #include "api/semun.h"
 #include "sem/fast.h"
@@ -8,7 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-static int result(int ret)
+long api_result(long ret)
 {
 	if (ret >= 0)
 		return ret;
@@ -16,17 +17,17 @@ static int result(int ret)
 	return -1;
 }
 
-static int open_namespace(struct ipc_namespace **ret_ns)
+int api_open(struct ipc_namespace **ret_ns)
 {
 	fork_init();
-	return result(namespace_get(ret_ns));
+	return api_result(namespace_get(ret_ns));
 }
 
 VEE_EXPORT int vee_shmget(key_t key, size_t size, int flag)
 {
 	struct ipc_namespace *ns;
 
-	return open_namespace(&ns) < 0 ? -1 : result(shm_get(ns, key, size, flag));
+	return api_open(&ns) < 0 ? -1 : api_result(shm_get(ns, key, size, flag));
 }
 
 VEE_EXPORT void *vee_shmat(int id, const void *address, int flag)
@@ -34,7 +35,7 @@ VEE_EXPORT void *vee_shmat(int id, const void *address, int flag)
 	struct ipc_namespace *ns;
 	void *at;
 
-	if (open_namespace(&ns) < 0 || result(shm_at(ns, id, address, flag, &at)) < 0)
+	if (api_open(&ns) < 0 || api_result(shm_at(ns, id, address, flag, &at)) < 0)
 		return (void *)-1;
 	return at;
 }
@@ -43,21 +44,21 @@ VEE_EXPORT int vee_shmdt(const void *address)
 {
 	struct ipc_namespace *ns;
 
-	return open_namespace(&ns) < 0 ? -1 : result(shm_dt(ns, address));
+	return api_open(&ns) < 0 ? -1 : api_result(shm_dt(ns, address));
 }
 
 VEE_EXPORT int vee_shmctl(int id, int command, struct shmid_ds *buf)
 {
 	struct ipc_namespace *ns;
 
-	return open_namespace(&ns) < 0 ? -1 : result(shm_ctl(ns, id, command, buf));
+	return api_open(&ns) < 0 ? -1 : api_result(shm_ctl(ns, id, command, buf));
 }
 
 VEE_EXPORT int vee_semget(key_t key, int nsems, int flag)
 {
 	struct ipc_namespace *ns;
 
-	return open_namespace(&ns) < 0 ? -1 : result(sem_get(ns, key, nsems, flag));
+	return api_open(&ns) < 0 ? -1 : api_result(sem_get(ns, key, nsems, flag));
 }
 
 VEE_EXPORT int vee_semtimedop(int id, struct sembuf *sops, size_t nsops,
@@ -65,9 +66,8 @@ VEE_EXPORT int vee_semtimedop(int id, struct sembuf *sops, size_t nsops,
 {
 	struct ipc_namespace *ns;
 
-	return open_namespace(&ns) < 0 ?
-		       -1 :
-		       result(sem_timedop(ns, id, sops, (unsigned)nsops, timeout));
+	return api_open(&ns) < 0 ? -1 :
+				   api_result(sem_timedop(ns, id, sops, (unsigned)nsops, timeout));
 }
 
 VEE_EXPORT int vee_semop(int id, struct sembuf *sops, size_t nsops)
@@ -77,7 +77,7 @@ VEE_EXPORT int vee_semop(int id, struct sembuf *sops, size_t nsops)
 
 	if (likely(ns && nsops == 1 && os_readable(sops, sizeof(*sops))) &&
 	    likely(semop_fast(ns, id, sops, &ret)))
-		return result(ret);
+		return api_result(ret);
 	return vee_semtimedop(id, sops, nsops, NULL);
 }
 
@@ -90,7 +90,7 @@ VEE_EXPORT int vee_semctl(int id, int semnum, int command, ...)
 	va_start(args, command);
 	arg = semun_take(command, args);
 	va_end(args);
-	return open_namespace(&ns) < 0 ? -1 : result(sem_ctl(ns, id, semnum, command, arg));
+	return api_open(&ns) < 0 ? -1 : api_result(sem_ctl(ns, id, semnum, command, arg));
 }
 
 VEE_EXPORT const char *vee_namespace_error(void)

@@ -188,6 +188,11 @@ int os_mkdir(const char *path, mode_t mode)
 	return CALL(SYS_mkdirat, AT_FDCWD, path, mode);
 }
 
+int os_mkfifo(const char *path, mode_t mode)
+{
+	return CALL(SYS_mknodat, AT_FDCWD, path, S_IFIFO | mode, 0);
+}
+
 int os_rmdir(const char *path)
 {
 	return CALL(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);

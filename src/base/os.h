@@ -45,6 +45,7 @@ int os_punch_hole(int fd, off_t offset, off_t size);
 int os_dupfd(int fd, int at_least);
 int os_flock(int fd, int operation);
 int os_mkdir(const char *path, mode_t mode);
+int os_mkfifo(const char *path, mode_t mode);
 int os_rmdir(const char *path);
 int os_unlink(const char *path);
 int os_rename(const char *from, const char *to);

@@ -1,8 +1,8 @@
 /*
  * cli.h - what the commands of `vee` share.
  *
- * What a caller sees: main.c picks a cmd_NAME() and exits with what it returns. Nothing but `ns create`, and root's
- * `run --ns`, makes a namespace: a command on one that is not there says so, or has nothing to show.
+ * What a caller sees: main.c picks a cmd_NAME() and exits with what it returns. Nothing but `ns create`, root's
+ * `run --ns` and `msg --create` makes a namespace: a command on one that is not there says so, or has nothing to show.
  * Values go to stdout, everything else to stderr as "vee CMD: what".
  */
 #pragma once
@@ -16,11 +16,13 @@ enum cli_exit {
 	CLI_OK = 0,
 	CLI_FAILED = 1, /* it went wrong, or what was checked is wrong */
 	CLI_USAGE = 2,
+	CLI_WOULD_WAIT = 3, /* `vee msg`: no message, no room, and it was not to wait */
 };
 
 int cmd_run(int argc, char **argv);
 int cmd_ls(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
+int cmd_msg(int argc, char **argv);
 int cmd_ns(int argc, char **argv);
 int cmd_limits(int argc, char **argv);
 int cmd_check(int argc, char **argv);

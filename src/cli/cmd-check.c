@@ -1,5 +1,6 @@
 /* cmd-check.c - `vee check`: verifies every invariant of a namespace; changes nothing. */
 #include "cli/cli.h"
+#include "msg/msg.h"
 #include "sem/sem.h"
 #include "shm/shm.h"
 
@@ -29,6 +30,8 @@ static int check(const char *name)
 		wrong = shm_check(&ns);
 	if (!wrong)
 		wrong = sem_check(&ns);
+	if (!wrong)
+		wrong = msg_check(&ns);
 	printf("%s: %s\n", folder_name(name), wrong ? wrong : "clean");
 	namespace_close(&ns);
 	return wrong ? CLI_FAILED : CLI_OK;

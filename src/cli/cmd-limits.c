@@ -23,19 +23,22 @@ static int help(void)
 	       "  semmns           semaphores in all sets\n"
 	       "  semopm           operations a call\n"
 	       "  semmni           sets, at most %d\n"
+	       "  msgmax           bytes a message\n"
+	       "  msgmnb           bytes in a queue that is made from now on\n"
+	       "  msgmni           queues, at most %d\n"
 	       "\n"
 	       "Options:\n"
 	       "  -J, --json       print JSON\n"
 	       "  -n, --ns NAME    of this namespace (default: $VEE_NS, else \"default\")\n"
 	       "  -h, --help       show this help\n",
-	       IPCMNI, IPCMNI);
+	       IPCMNI, IPCMNI, IPCMNI);
 	return CLI_OK;
 }
 
-/* Those of message queues mean nothing yet. */
+/* All but the next ids, which are of /proc/sys/kernel alone. */
 static const enum limit_id shown[] = {
-	LIMIT_SHMMAX, LIMIT_SHMALL, LIMIT_SHMMNI, LIMIT_SHM_RMID_FORCED,
-	LIMIT_SEMMSL, LIMIT_SEMMNS, LIMIT_SEMOPM, LIMIT_SEMMNI,
+	LIMIT_SHMMAX, LIMIT_SHMALL, LIMIT_SHMMNI, LIMIT_SHM_RMID_FORCED, LIMIT_SEMMSL, LIMIT_SEMMNS,
+	LIMIT_SEMOPM, LIMIT_SEMMNI, LIMIT_MSGMAX, LIMIT_MSGMNB,		 LIMIT_MSGMNI,
 };
 
 /* Returns CLI_OK or CLI_USAGE. */

@@ -4,18 +4,22 @@
 #include <errno.h>
 #include <getopt.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static int help(void)
 {
 	printf("Usage: vee ls [OPTION]...\n"
 	       "\n"
 	       "List the shared memory segments of a namespace with those who are attached to them,\n"
-	       "and its semaphore sets with those who wait, or have SEM_UNDO adjustments.\n"
+	       "its semaphore sets with those who wait, or have SEM_UNDO adjustments, and its message\n"
+	       "queues with the types of their messages and those who wait to send or receive.\n"
 	       "\n"
 	       "Options:\n"
 	       "  -m, --shmems      shared memory segments alone\n"
 	       "  -s, --semaphores  semaphore sets alone\n"
+	       "  -q, --queues      message queues alone\n"
 	       "  -J, --json        print JSON\n"
 	       "  -n, --ns NAME     of this namespace (default: $VEE_NS, else \"default\")\n"
 	       "  -h, --help        show this help\n");
@@ -35,22 +39,61 @@ const char *ls_user_name(uid_t uid, char *buf, size_t size)
 	return user ? user->pw_name : buf;
 }
 
+const char *ls_time(int64_t seconds, char *buf, size_t size)
+{
+	time_t time = seconds;
+	struct tm tm;
+
+	if (!seconds || !localtime_r(&time, &tm) || !strftime(buf, size, "%F %T", &tm))
+		snprintf(buf, size, "-");
+	return buf;
+}
+
+void *ls_grown(void *memory, unsigned n, size_t size)
+{
+	memory = realloc(memory, (n ? n : 1) * size);
+	if (memory)
+		return memory;
+	cli_error("out of memory");
+	exit(CLI_FAILED);
+}
+
+void ls_print_below(struct table *table)
+{
+	if (table->n_rows > 1) {
+		putchar('\n');
+		table_print(table);
+	} else {
+		table_free(table);
+	}
+}
+
 struct wanted {
-	bool shm, sem, json;
+	bool shm, sem, msg, json;
 };
 
+/* With a title each, if there is more than one kind. */
 static void print_tables(struct ipc_namespace *ns, const struct wanted *wanted)
 {
-	bool both = wanted->shm && wanted->sem;
+	const struct {
+		bool wanted;
+		const char *title;
+		void (*print)(struct ipc_namespace *ns);
+	} parts[] = {
+		{wanted->shm, "Shared memory segments", ls_shm_table},
+		{wanted->sem, "Semaphore sets", ls_sem_table},
+		{wanted->msg, "Message queues", ls_msg_table},
+	};
+	bool titles = wanted->shm + wanted->sem + wanted->msg > 1, first = true;
 
-	if (both)
-		puts("Shared memory segments");
-	if (wanted->shm)
-		ls_shm_table(ns);
-	if (both)
-		puts("\nSemaphore sets");
-	if (wanted->sem)
-		ls_sem_table(ns);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		if (!parts[i].wanted)
+			continue;
+		if (titles)
+			printf("%s%s\n", first ? "" : "\n", parts[i].title);
+		parts[i].print(ns);
+		first = false;
+	}
 }
 
 static void print_json(struct ipc_namespace *ns, const struct wanted *wanted)
@@ -61,6 +104,8 @@ static void print_json(struct ipc_namespace *ns, const struct wanted *wanted)
 		ls_shm_json(ns, list);
 	if (wanted->sem)
 		ls_sem_json(ns, list);
+	if (wanted->msg)
+		ls_msg_json(ns, list);
 	json_print(list);
 }
 
@@ -86,21 +131,28 @@ static int list(const char *name, const struct wanted *wanted)
 int cmd_ls(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"shmems", no_argument, NULL, 'm'}, {"semaphores", no_argument, NULL, 's'},
-		{"json", no_argument, NULL, 'J'},   {"ns", required_argument, NULL, 'n'},
-		{"help", no_argument, NULL, 'h'},   {0},
+		{"shmems", no_argument, NULL, 'm'},
+		{"semaphores", no_argument, NULL, 's'},
+		{"queues", no_argument, NULL, 'q'},
+		{"json", no_argument, NULL, 'J'},
+		{"ns", required_argument, NULL, 'n'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
-	struct wanted wanted = {false, false, false};
+	struct wanted wanted = {0};
 	const char *name = NULL;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "msJn:h", options, NULL)) >= 0) {
+	while ((option = getopt_long(argc, argv, "msqJn:h", options, NULL)) >= 0) {
 		switch (option) {
 		case 'm':
 			wanted.shm = true;
 			break;
 		case 's':
 			wanted.sem = true;
+			break;
+		case 'q':
+			wanted.msg = true;
 			break;
 		case 'J':
 			wanted.json = true;
@@ -116,7 +168,7 @@ int cmd_ls(int argc, char **argv)
 	}
 	if (optind < argc)
 		return cli_usage("%s: unexpected argument", argv[optind]);
-	if (!wanted.shm && !wanted.sem)
-		wanted.shm = wanted.sem = true;
+	if (!wanted.shm && !wanted.sem && !wanted.msg)
+		wanted.shm = wanted.sem = wanted.msg = true;
 	return list(name, &wanted);
 }

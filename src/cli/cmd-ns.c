@@ -37,7 +37,7 @@ static int help(void)
 }
 
 struct summary {
-	unsigned segments, sets, processes, mode;
+	unsigned segments, sets, queues, processes, mode;
 	uint64_t size_bytes;
 	bool sound; /* else only size_bytes is known */
 };
@@ -55,6 +55,7 @@ static void summarise(const char *name, struct summary *ret_summary)
 	proc_sweep(&ns);
 	ret_summary->segments = ns.record->ids[IPC_SHM_IDS].in_use;
 	ret_summary->sets = ns.record->ids[IPC_SEM_IDS].in_use;
+	ret_summary->queues = ns.record->ids[IPC_MSG_IDS].in_use;
 	ret_summary->processes = folder_processes(&ns);
 	ret_summary->mode = ns.record->mode;
 	ret_summary->size_bytes = folder_size_bytes(dir);
@@ -69,13 +70,14 @@ static void add_row(struct table *table, const char *name, const struct summary 
 	if (summary->sound) {
 		table_cell(table, 1, "%u", summary->segments);
 		table_cell(table, 2, "%u", summary->sets);
-		table_cell(table, 3, "%u", summary->processes);
-		table_cell(table, 4, "%04o", summary->mode);
+		table_cell(table, 3, "%u", summary->queues);
+		table_cell(table, 4, "%u", summary->processes);
+		table_cell(table, 5, "%04o", summary->mode);
 	} else {
-		for (unsigned i = 1; i <= 4; i++)
+		for (unsigned i = 1; i <= 5; i++)
 			table_cell(table, i, "?");
 	}
-	table_cell(table, 5, "%llu", (unsigned long long)summary->size_bytes);
+	table_cell(table, 6, "%llu", (unsigned long long)summary->size_bytes);
 }
 
 static json_t *summary_json(const char *name, const struct summary *summary)
@@ -87,6 +89,7 @@ static json_t *summary_json(const char *name, const struct summary *summary)
 		snprintf(mode, sizeof(mode), "%04o", summary->mode);
 		json_object_set_new(object, "segments", json_integer(summary->segments));
 		json_object_set_new(object, "sets", json_integer(summary->sets));
+		json_object_set_new(object, "queues", json_integer(summary->queues));
 		json_object_set_new(object, "processes", json_integer(summary->processes));
 		json_object_set_new(object, "mode", json_string(mode));
 	}
@@ -96,7 +99,7 @@ static json_t *summary_json(const char *name, const struct summary *summary)
 
 static int list(bool json)
 {
-	static const char *const heads[] = {"NAME",	 "SEGMENTS", "SETS",
+	static const char *const heads[] = {"NAME",	 "SEGMENTS", "SETS", "QUEUES",
 					    "PROCESSES", "MODE",     "SIZE"};
 	int n, status = CLI_OK;
 	struct summary summary;
@@ -110,7 +113,7 @@ static int list(bool json)
 		return CLI_FAILED;
 	}
 	array = json_array();
-	table_init(&table, ARRAY_SIZE(heads), 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5, heads);
+	table_init(&table, ARRAY_SIZE(heads), 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6, heads);
 	for (int i = 0; i < n; i++) {
 		summarise(names[i], &summary);
 		if (!summary.sound)
@@ -121,6 +124,7 @@ static int list(bool json)
 	folder_names_free(names, n);
 	if (json) {
 		json_print(array);
+		table_free(&table);
 	} else {
 		table_print(&table);
 		json_decref(array);

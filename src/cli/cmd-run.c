@@ -9,6 +9,7 @@
  * remove what is left; meanwhile ^C and ^\ are for the program alone, SIGTERM and SIGHUP are passed on.
  */
 #include "cli/cli.h"
+#include "msg/msg.h"
 #include "sem/sem.h"
 #include "shm/shm.h"
 
@@ -289,6 +290,16 @@ static void print_pids(const struct program *program, const int *pids, unsigned 
 	}
 }
 
+static void print_owner(uid_t uid)
+{
+	const struct passwd *user = getpwuid(uid);
+
+	if (user)
+		fprintf(stderr, ", owner %s", user->pw_name);
+	else
+		fprintf(stderr, ", owner %u", (unsigned)uid);
+}
+
 /* A set does not know who made it; each semaphore knows who changed it last. */
 static unsigned report_sets(struct ipc_namespace *ns, const struct program *program)
 {
@@ -296,15 +307,11 @@ static unsigned report_sets(struct ipc_namespace *ns, const struct program *prog
 	unsigned n = 0, n_pids;
 
 	for (int index = -1; sem_each(ns, &index, &entry); n++) {
-		const struct passwd *user = getpwuid(entry.ds.sem_perm.uid);
 		int values[PIDS_REPORTED], pids[PIDS_REPORTED];
 
-		fprintf(stderr, "vee: semaphore set %d: key 0x%08x, owner ", entry.id,
+		fprintf(stderr, "vee: semaphore set %d: key 0x%08x", entry.id,
 			(unsigned)entry.ds.sem_perm.__key);
-		if (user)
-			fputs(user->pw_name, stderr);
-		else
-			fprintf(stderr, "%u", (unsigned)entry.ds.sem_perm.uid);
+		print_owner(entry.ds.sem_perm.uid);
 		fprintf(stderr, ", %lu semaphore%s", (unsigned long)entry.ds.sem_nsems,
 			entry.ds.sem_nsems == 1 ? "" : "s");
 		n_pids = sem_values(ns, entry.id, values, pids, PIDS_REPORTED);
@@ -314,19 +321,48 @@ static unsigned report_sets(struct ipc_namespace *ns, const struct program *prog
 	return n;
 }
 
+/* Nor does a queue; it knows who sent and who received last. */
+static unsigned report_queues(struct ipc_namespace *ns, const struct program *program)
+{
+	struct msg_info_entry entry;
+	unsigned n = 0;
+
+	for (int index = -1; msg_each(ns, &index, &entry); n++) {
+		const int pids[] = {entry.ds.msg_lspid, entry.ds.msg_lrpid};
+
+		fprintf(stderr, "vee: queue %d: key 0x%08x", entry.id,
+			(unsigned)entry.ds.msg_perm.__key);
+		print_owner(entry.ds.msg_perm.uid);
+		fprintf(stderr, ", %lu message%s of %lu bytes", (unsigned long)entry.ds.msg_qnum,
+			entry.ds.msg_qnum == 1 ? "" : "s", (unsigned long)entry.ds.__msg_cbytes);
+		print_pids(program, pids, ARRAY_SIZE(pids));
+		fputc('\n', stderr);
+	}
+	return n;
+}
+
+/* "vee: 1 segment, 2 semaphore sets and 1 queue left behind" */
 static void report_leaks(struct ipc_namespace *ns, const struct program *program)
 {
-	unsigned segments = report_segments(ns, program), sets = report_sets(ns, program);
+	static const char *const what[] = {"segment", "semaphore set", "queue"};
+	unsigned n[ARRAY_SIZE(what)], n_kinds = 0, said = 0;
 
-	if (!segments && !sets)
-		return;
-	fputs("vee: ", stderr);
-	if (segments)
-		fprintf(stderr, "%u segment%s", segments, segments == 1 ? "" : "s");
-	if (sets)
-		fprintf(stderr, "%s%u semaphore set%s", segments ? " and " : "", sets,
-			sets == 1 ? "" : "s");
-	fputs(" left behind\n", stderr);
+	n[0] = report_segments(ns, program);
+	n[1] = report_sets(ns, program);
+	n[2] = report_queues(ns, program);
+	for (size_t i = 0; i < ARRAY_SIZE(what); i++)
+		n_kinds += n[i] > 0;
+	for (size_t i = 0; i < ARRAY_SIZE(what); i++) {
+		if (!n[i])
+			continue;
+		if (said++ == 0)
+			fputs("vee: ", stderr);
+		else
+			fputs(said == n_kinds ? " and " : ", ", stderr);
+		fprintf(stderr, "%u %s%s", n[i], what[i], n[i] == 1 ? "" : "s");
+	}
+	if (said)
+		fputs(" left behind\n", stderr);
 }
 
 /* Returns 0 or a negative errno, after saying why. */

@@ -1,5 +1,6 @@
 /* folder.c - the folders of namespaces: open by name, list, measure, remove. */
 #include "cli/cli.h"
+#include "msg/msg.h"
 #include "sem/sem.h"
 #include "shm/shm.h"
 
@@ -36,6 +37,7 @@ void folder_hooks(void)
 {
 	shm_init();
 	sem_init();
+	msg_init();
 }
 
 int folder_open(const char *name, struct ipc_namespace *ns)

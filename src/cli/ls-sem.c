@@ -3,8 +3,6 @@
 #include "sem/sem.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #define VALUES_SHOWN 16u /* in the table; JSON has all */
 
@@ -17,33 +15,24 @@ struct set_view {
 	unsigned n_values, n_undoers, n_waiters;
 };
 
-static void *grown(void *memory, unsigned n, size_t size)
-{
-	memory = realloc(memory, (n ? n : 1) * size);
-	if (memory)
-		return memory;
-	cli_error("out of memory");
-	exit(CLI_FAILED);
-}
-
 static void look_at(struct ipc_namespace *ns, const struct sem_info_entry *entry,
 		    struct set_view *view)
 {
 	unsigned size = entry->ds.sem_nsems, n;
 
 	*view = (struct set_view){.entry = entry};
-	view->values = grown(NULL, size, sizeof(*view->values));
-	view->pids = grown(NULL, size, sizeof(*view->pids));
+	view->values = ls_grown(NULL, size, sizeof(*view->values));
+	view->pids = ls_grown(NULL, size, sizeof(*view->pids));
 	n = sem_values(ns, entry->id, view->values, view->pids, size);
 	view->n_values = n < size ? n : size;
 	for (size = 0; (n = sem_undoers(ns, entry->id, view->undoers, size)) > size;) {
 		size = n + 8;
-		view->undoers = grown(view->undoers, size, sizeof(*view->undoers));
+		view->undoers = ls_grown(view->undoers, size, sizeof(*view->undoers));
 	}
 	view->n_undoers = n;
 	for (size = 0; (n = sem_waiters(ns, entry->id, view->waiters, size)) > size;) {
 		size = n + 8;
-		view->waiters = grown(view->waiters, size, sizeof(*view->waiters));
+		view->waiters = ls_grown(view->waiters, size, sizeof(*view->waiters));
 	}
 	view->n_waiters = n;
 }
@@ -54,16 +43,6 @@ static void look_away(struct set_view *view)
 	free(view->pids);
 	free(view->undoers);
 	free(view->waiters);
-}
-
-static const char *time_text(int64_t seconds, char *buf, size_t size)
-{
-	time_t time = seconds;
-	struct tm tm;
-
-	if (!seconds || !localtime_r(&time, &tm) || !strftime(buf, size, "%F %T", &tm))
-		snprintf(buf, size, "-");
-	return buf;
 }
 
 /* "1 0 5", or the first of them and how many more there are. */
@@ -90,8 +69,8 @@ static void add_set(struct table *table, const struct set_view *view)
 	table_cell(table, 2, "%s", ls_user_name(ds->sem_perm.uid, buf, sizeof(buf)));
 	table_cell(table, 3, "%o", (unsigned)ds->sem_perm.mode & 0777);
 	table_cell(table, 4, "%lu", (unsigned long)ds->sem_nsems);
-	table_cell(table, 5, "%s", time_text(ds->sem_otime, buf, sizeof(buf)));
-	table_cell(table, 6, "%s", time_text(ds->sem_ctime, buf, sizeof(buf)));
+	table_cell(table, 5, "%s", ls_time(ds->sem_otime, buf, sizeof(buf)));
+	table_cell(table, 6, "%s", ls_time(ds->sem_ctime, buf, sizeof(buf)));
 	table_cell(table, 7, "%s", values_text(view, buf, sizeof(buf)));
 }
 
@@ -137,18 +116,7 @@ static void add_waiters(struct table *table, const struct set_view *view)
 		table_cell(table, 2, "%d", waiter->tid);
 		table_cell(table, 3, "%s", pid_command(waiter->pid, buf, sizeof(buf)));
 		table_cell(table, 4, "%s", operation_text(waiter, buf, sizeof(buf)));
-		table_cell(table, 5, "%s", time_text(waiter->since, buf, sizeof(buf)));
-	}
-}
-
-/* Below the sets, if it has a row besides its heads. */
-static void print_below(struct table *table)
-{
-	if (table->n_rows > 1) {
-		putchar('\n');
-		table_print(table);
-	} else {
-		table_free(table);
+		table_cell(table, 5, "%s", ls_time(waiter->since, buf, sizeof(buf)));
 	}
 }
 
@@ -174,8 +142,8 @@ void ls_sem_table(struct ipc_namespace *ns)
 		look_away(&view);
 	}
 	table_print(&sets);
-	print_below(&undoers);
-	print_below(&waiters);
+	ls_print_below(&undoers);
+	ls_print_below(&waiters);
 }
 
 static json_t *ints_json(const int *numbers, unsigned n)

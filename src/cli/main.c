@@ -1,7 +1,7 @@
 /*
  * main.c - the command `vee`: finds the subcommand and calls it.
  *
- * Exit status: 0 right, 1 wrong, 2 not understood; `vee run` has that of the program, see cmd-run.c.
+ * Exit status: 0 right, 1 wrong, 2 not understood, 3 of `vee msg` alone; `vee run` has that of the program, see cmd-run.c.
  */
 #include "cli/cli.h"
 
@@ -23,8 +23,9 @@ static const struct command {
 	const char *what;
 } commands[] = {
 	{"run", "vee run", cmd_run, "run a program on vee"},
-	{"ls", "vee ls", cmd_ls, "list objects, and who is attached to them"},
+	{"ls", "vee ls", cmd_ls, "list objects, and who uses or waits for them"},
 	{"rm", "vee rm", cmd_rm, "remove objects"},
+	{"msg", "vee msg", cmd_msg, "send, receive and show messages"},
 	{"ns", "vee ns", cmd_ns, "list, create and remove namespaces"},
 	{"limits", "vee limits", cmd_limits, "show or set a namespace's limits"},
 	{"check", "vee check", cmd_check, "verify a namespace"},

@@ -469,6 +469,8 @@ static void cancelled(void *arg)
 	struct sleep *sleep = arg;
 
 	give_up(sleep, -EINTR);
+	if (sleep->ops->refuse)
+		sleep->ops->refuse(sleep);
 	if (sleep_take_note(sleep))
 		sleeper_give(sleep->ns, arena_ref(&sleep->ns->arena, sleep->sleeper),
 			     PTHREAD_CANCEL_DEFERRED);
@@ -534,8 +536,9 @@ static bool drop(struct ipc_namespace *ns, struct proc *proc, ref_t ref, bool in
 	struct sleeper *sleeper;
 	struct tx *tx;
 
-	if (!load_acquire(proc->sleepers) || tx_begin(&ns->arena, &tx) < 0)
+	if (tx_begin(&ns->arena, &tx) < 0)
 		return false;
+	/* Without the lock the list may be what one who died while he swept has left of it. */
 	tx_lock(tx, &ns->record->proc_lock);
 	if (!ref)
 		ref = proc_is_going(proc) ? first(ns, proc, interrupt) : 0;

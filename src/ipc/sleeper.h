@@ -119,6 +119,8 @@ struct sleep_ops {
 	void (*give_up)(struct sleep *sleep, struct tx *tx, int error);
 	/* After a doorbell, or a while: sees to the dead; names the doorbells anew. */
 	void (*look_around)(struct sleep *sleep);
+	/* The thread is cancelled: takes back what was done for it, if anything; called without lock. May be NULL. */
+	void (*refuse)(struct sleep *sleep);
 };
 
 struct sleep {

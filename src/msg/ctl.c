@@ -92,9 +92,10 @@ static int set_locked(struct ipc_namespace *ns, struct tx *tx, struct msg_queue 
 		      const struct msqid_ds *in, struct wake_q *wake_q)
 {
 	struct kern_ipc_perm perm = msq->q_perm;
+	int qbytes = (int)in->msg_qbytes; /* the kernel's too is an int on its way */
 	int ret;
 
-	if (in->msg_qbytes > ns->record->msg_ctlmnb && !cred_capable(VEE_CAP_SYS_RESOURCE))
+	if ((uint32_t)qbytes > ns->record->msg_ctlmnb && !cred_capable(VEE_CAP_SYS_RESOURCE))
 		return -EPERM;
 	ret = ipc_update_perm(&in->msg_perm, &perm);
 	if (ret < 0)
@@ -102,7 +103,7 @@ static int set_locked(struct ipc_namespace *ns, struct tx *tx, struct msg_queue 
 	tx_set(tx, msq->q_perm.uid, perm.uid);
 	tx_set(tx, msq->q_perm.gid, perm.gid);
 	tx_set(tx, msq->q_perm.mode, perm.mode);
-	tx_set(tx, msq->q_qbytes, in->msg_qbytes);
+	tx_set(tx, msq->q_qbytes, (uint64_t)(int64_t)qbytes);
 	tx_set(tx, msq->q_ctime, os_seconds());
 	tx_set(tx, msq->perm_epoch, msq->perm_epoch + 1);
 	msg_retry_all(ns, tx, msq, wake_q);

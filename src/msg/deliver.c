@@ -56,8 +56,9 @@ static int pipelined_send(struct ipc_namespace *ns, struct tx *tx, struct msg_qu
 			continue;
 		}
 		hand_over(ns, tx, msq, receiver, ref, 0, wake_q);
-		if (msq->q_lrpid != receiver->sleeper.pid)
-			tx_set(tx, msq->q_lrpid, receiver->sleeper.pid);
+		/* As in the kernel: of one that slept it is the thread's. */
+		if (msq->q_lrpid != receiver->sleeper.tid)
+			tx_set(tx, msq->q_lrpid, receiver->sleeper.tid);
 		set_time(tx, &msq->q_rtime);
 		return 1;
 	}

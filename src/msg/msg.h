@@ -59,7 +59,8 @@ struct msg_queue {
 	int32_t q_lspid, q_lrpid;
 	uint32_t n_in_hand;
 	uint32_t kept_bytes;
-	uint8_t pad[16];
+	uint32_t polled; /* somebody has asked for a descriptor: poll.c */
+	uint8_t pad[12];
 
 	struct arena_lock lock;
 
@@ -95,6 +96,11 @@ int msg_snd(struct ipc_namespace *ns, int id, const void *msgp, size_t size, int
 /* Returns the bytes of text received. */
 ssize_t msg_rcv(struct ipc_namespace *ns, int id, void *msgp, size_t size, long type, int flag,
 		const struct timespec *timeout);
+/*
+ * A descriptor, close-on-exec, that is readable while the queue has a message, and after it is removed. What is read
+ * from it has no meaning; the caller closes it. -EACCES without read permission, -EINVAL, -EMFILE ….
+ */
+int msg_fd(struct ipc_namespace *ns, int id);
 /* Returns what msgctl returns. */
 int msg_ctl(struct ipc_namespace *ns, int id, int command, void *buf);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <string.h>
 
 #ifndef MSG_COPY
@@ -64,7 +65,23 @@ static void look_around(struct sleep *sleep)
 	sleep->look_ns = load_acquire(msq->n_in_hand) ? SLEEP_POLL_NS : SLEEP_LOOK_NS;
 }
 
-static const struct sleep_ops sleep_ops = {give_up, look_around};
+/* A receiver with a message in hand. */
+static void refuse(struct sleep *sleep)
+{
+	struct msg_sleeper *self = container_of(sleep->sleeper, struct msg_sleeper, sleeper);
+	struct wake_q wake_q = {0, 0};
+	struct tx *tx;
+
+	while (tx_begin(&sleep->ns->arena, &tx) < 0)
+		os_nanosleep_ns(SLEEP_POLL_NS); /* it had a journal when it began */
+	tx_lock(tx, sleep->lock);
+	if (self->search && self->msg && self->sleeper.state >> 32 == sleep->serial)
+		msg_let_go(sleep->ns, tx, sleep->object, self, &wake_q);
+	tx_stand(tx);
+	wake_up_q(sleep->ns, tx, &wake_q);
+}
+
+static const struct sleep_ops sleep_ops = {give_up, look_around, refuse};
 
 /* Commits with the sleeper in the list. msg: the sender's. */
 static int enqueue(struct call *call, struct tx *tx, struct msg_queue *msq, ref_t msg)
@@ -90,7 +107,8 @@ static int enqueue(struct call *call, struct tx *tx, struct msg_queue *msq, ref_
 				      .id = call->id,
 				      .deadline = call->deadline,
 				      .look_ns = msq->n_in_hand ? SLEEP_POLL_NS : SLEEP_LOOK_NS,
-				      .cancel_type = call->cancel_type};
+				      /* Both calls are cancellation points. */
+				      .cancel_type = PTHREAD_CANCEL_ASYNCHRONOUS};
 	sleep_prepare(call->sleep);
 	tx_commit(tx);
 	return TRY_ASLEEP;
@@ -218,6 +236,8 @@ static ssize_t receive_locked(struct call *call, struct tx *tx, struct msg_queue
 	/* It may be in the hands of a dead one. */
 	if (msq->n_in_hand && !call->swept)
 		return sweep(call, tx);
+	if (unlikely(msq->polled && msq->q_qnum == 0))
+		msg_poll_set(call->ns, msq, false);
 	if (call->flag & IPC_NOWAIT || call->deadline == 0) {
 		tx_commit(tx);
 		return call->deadline == 0 && !(call->flag & IPC_NOWAIT) ? -EAGAIN : -ENOMSG;
@@ -334,6 +354,7 @@ int msg_snd(struct ipc_namespace *ns, int id, const void *msgp, size_t size, int
 	struct call call;
 	int ret;
 
+	pthread_testcancel();
 	if (!os_readable(msgp, sizeof(long)))
 		return -EFAULT;
 	if (size > ns->record->msg_ctlmax || id < 0)
@@ -363,6 +384,7 @@ ssize_t msg_rcv(struct ipc_namespace *ns, int id, void *msgp, size_t size, long 
 	struct call call;
 	int ret;
 
+	pthread_testcancel();
 	if (id < 0 || (ssize_t)size < 0)
 		return -EINVAL;
 	if (flag & MSG_COPY && (flag & MSG_EXCEPT || !(flag & IPC_NOWAIT)))

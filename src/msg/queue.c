@@ -8,12 +8,26 @@
 /* Messages freed in one transaction. */
 #define REAP_BATCH 8
 
+/*
+ * Of this process: by id, where a queue's record was found last. A record is one for ever, and the id in it is
+ * looked at anyway.
+ */
+#define SEEN 64
+static struct msg_queue *seen[SEEN];
+
 struct msg_queue *msg_record(struct ipc_namespace *ns, int id)
 {
+	struct msg_queue *msq = load_acquire(seen[(unsigned)id % SEEN]);
+
 	if (id < 0)
 		return NULL;
-	return msg_queue_at(
+	if (likely(msq && load_acquire(msq->q_perm.id) == id && ns == load_acquire(namespace_own)))
+		return msq;
+	msq = msg_queue_at(
 		ns, idr_find(&ns->arena, &ipc_ids_of(ns, IPC_MSG_IDS)->ipcs_idr, id % IPCMNI));
+	if (msq && ns == load_acquire(namespace_own))
+		__atomic_store_n(&seen[(unsigned)id % SEEN], msq, __ATOMIC_RELEASE);
+	return msq;
 }
 
 /* In a transaction of its own: whoever comes to it without a lock, by an id that is stale, finds a record. */
@@ -62,6 +76,7 @@ static int newque(struct ipc_namespace *ns, struct tx *tx, const struct ipc_para
 	msq->q_stime = msq->q_rtime = 0;
 	msq->q_ctime = os_seconds();
 	msq->q_lspid = msq->q_lrpid = 0;
+	msq->polled = 0;
 	msq->q_qbytes = record->msg_ctlmnb;
 	msq->next_number = 0;
 	tx_set(tx, msq->incarnation, msq->incarnation + 1);
@@ -104,6 +119,8 @@ void freeque(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, str
 		for (ref_t ref = lists[i]; ref; ref = sleeper_at(ns, ref)->next)
 			wake_q_add(ns, wake_q, sleeper_at(ns, ref));
 	take_messages(ns, tx, msq);
+	if (msq->polled)
+		msg_poll_end(ns, msq);
 	ipc_rmid(ns, tx, IPC_MSG_IDS, &msq->q_perm);
 	/* From here on what names this queue is stale: sleepers, whose status says EIDRM already. */
 	tx_set(tx, msq->incarnation, msq->incarnation + 1);
@@ -237,9 +254,8 @@ static void leave(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq
 	}
 }
 
-/* One with a message in hand. Of a removed queue: the message goes with it. */
-static void let_go(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq,
-		   struct msg_sleeper *self, struct wake_q *wake_q)
+void msg_let_go(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq,
+		struct msg_sleeper *self, struct wake_q *wake_q)
 {
 	if (self->sleeper.incarnation == msq->incarnation) {
 		msg_put_back(ns, tx, msq, self->msg, wake_q);
@@ -264,7 +280,7 @@ static bool cancel(struct ipc_namespace *ns, struct tx *tx, struct sleeper *slee
 	if (sleeper_is(sleeper, SLEEPER_QUEUED) && sleeper->incarnation == msq->incarnation)
 		leave(ns, tx, msq, self);
 	else if (sleeper_is(sleeper, SLEEPER_DONE) && self->search && self->msg)
-		let_go(ns, tx, msq, self, wake_q);
+		msg_let_go(ns, tx, msq, self, wake_q);
 	return true;
 }
 

@@ -34,6 +34,9 @@ int msg_lock_swept(struct ipc_namespace *ns, int id, struct tx **ret_tx,
 void freeque(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, struct wake_q *wake_q);
 /* Frees what removed queues have left. No transaction is open. */
 void msg_reap(struct ipc_namespace *ns);
+/* A receiver with a message in hand will not take it: it goes back, or with its queue if that is removed. */
+void msg_let_go(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq,
+		struct msg_sleeper *self, struct wake_q *wake_q);
 void msg_fill_ds(const struct msg_queue *msq, struct msqid_ds *ds);
 
 /* --- messages.c: all under the queue's lock --- */
@@ -73,3 +76,10 @@ void msg_retry_all(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *ms
 int msg_reserve(struct ipc_namespace *ns, struct tx *tx, const struct msg_queue *msq);
 /* What a sleeper gets that has to begin again. Never seen by a caller. */
 #define MSG_RETRY (-EALREADY)
+
+/* --- poll.c: with the queue's lock, if msq->polled --- */
+
+/* The queue has a message, or has none any more. */
+void msg_poll_set(struct ipc_namespace *ns, const struct msg_queue *msq, bool readable);
+/* It is removed. */
+void msg_poll_end(struct ipc_namespace *ns, const struct msg_queue *msq);

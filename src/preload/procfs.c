@@ -1,5 +1,5 @@
 /*
- * procfs.c - /proc/sysvipc/shm, /proc/sysvipc/sem and the limits under /proc/sys/kernel, as this namespace has them.
+ * procfs.c - /proc/sysvipc/shm, sem and msg, and the limits under /proc/sys/kernel, as this namespace has them.
  *
  * Opening one gives a descriptor of a text made at that moment, in the kernel's format. The limits can be
  * written to too: sysctl.h. Nothing can be written to the lists (EACCES).
@@ -8,6 +8,7 @@
 #include "preload/calls.h"
 #include "preload/real.h"
 #include "preload/sysctl.h"
+#include "msg/msg.h"
 #include "sem/sem.h"
 #include "shm/shm.h"
 
@@ -84,7 +85,9 @@ static text_fn *list_text(const char *path)
 {
 	if (!strcmp(path, SYSVIPC "shm"))
 		return shm_proc_text;
-	return strcmp(path, SYSVIPC "sem") ? NULL : sem_proc_text;
+	if (!strcmp(path, SYSVIPC "sem"))
+		return sem_proc_text;
+	return strcmp(path, SYSVIPC "msg") ? NULL : msg_proc_text;
 }
 
 static bool ours(const char *path)

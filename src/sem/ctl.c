@@ -155,6 +155,7 @@ static int setall_locked(struct ipc_namespace *ns, struct tx *tx, struct sem_arr
 	for (unsigned i = 0; i < sma->sem_nsems; i++)
 		tx_set(tx, sma->words[i], word_with(word_get(&sma->words[i]), values[i], *ns->pid));
 	tx_set(tx, sma->undo_epoch, sma->undo_epoch + 1);
+	tx_set(tx, sma->set_epoch, sma->set_epoch + 1);
 	tx_set(tx, sma->n_adjusting, 0);
 	tx_set(tx, sma->sem_ctime, os_seconds());
 	if (sem_has_sleepers(sma)) {
@@ -218,6 +219,7 @@ static int setval_locked(struct ipc_namespace *ns, struct tx *tx, struct sem_arr
 	}
 	word_hold(&sma->words[num]);
 	tx_set(tx, sma->words[num], word_with(word_get(&sma->words[num]), value, *ns->pid));
+	tx_set(tx, sma->set_epoch, sma->set_epoch + 1);
 	tx_set(tx, sma->sem_ctime, os_seconds());
 	do_smart_update(ns, tx, sma, NULL, 0, UPDATE_SWEPT, &wake_q);
 	sem_finish(ns, tx, sma, &sop, 1, &wake_q);

@@ -186,8 +186,9 @@ static bool drop(struct ipc_namespace *ns, struct proc *proc, ref_t ref)
 	struct sem_queue *q;
 	struct tx *tx;
 
-	if (!load_acquire(proc->sem_queues) || tx_begin(&ns->arena, &tx) < 0)
+	if (tx_begin(&ns->arena, &tx) < 0)
 		return false;
+	/* Without the lock the list may be what one who died while he swept has left of it. */
 	tx_lock(tx, &ipc_ids_of(ns, IPC_SEM_IDS)->lock);
 	if (!ref)
 		ref = proc->sem_queues;

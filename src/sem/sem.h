@@ -50,7 +50,7 @@ struct sem_array {
 	uint32_t sem_nsems;
 	uint32_t
 		incarnation; /* one more with each set that uses the block, and when it is removed */
-	uint64_t sem_otime;  /* incarnation in the high 24 bits, seconds */
+	uint64_t sem_otime;  /* without lock: incarnation in the high 24 bits, seconds */
 	int64_t sem_ctime;
 
 	struct arena_lock lock;
@@ -69,8 +69,11 @@ struct sem_array {
 	 * Sleepers for whom something was done, and who may not have taken note. One that has, or that is another set's
 	 * by now, is struck out when somebody comes across it.
 	 */
-	ref_t served[3];
+	ref_t served[1];
 	ref_t served_more; /* struct sem_served; belongs to the block for good */
+	uint32_t
+		set_epoch; /* one more with each SETVAL and SETALL: what was done before is not taken back */
+	uint32_t sem_otime_locked; /* seconds; the later of the two is the set's */
 	uint64_t words[];
 };
 _Static_assert(sizeof(struct sem_array) == 192, "layout");
@@ -120,11 +123,13 @@ struct sem_queue {
 	uint16_t alter, repeats;
 	ref_t undo; /* struct sem_undo or 0 */
 	uint32_t sops_room;
-	ref_t sops;	 /* sops_room struct sembuf, then as many uint32_t: see below */
-	ref_t told_next; /* while being told */
-	int64_t since;	 /* CLOCK_REALTIME, seconds */
+	ref_t sops;	    /* sops_room struct sembuf, then as many uint32_t: see below */
+	ref_t told_next;    /* while being told */
+	uint32_t set_epoch; /* of the set when it was served */
+	uint32_t pad;
+	int64_t since; /* CLOCK_REALTIME, seconds */
 };
-_Static_assert(sizeof(struct sem_queue) == 88, "layout");
+_Static_assert(sizeof(struct sem_queue) == 96, "layout");
 
 /*
  * sops: the operations, and behind them, from when they were done, the sempid that each found: for

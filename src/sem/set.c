@@ -108,6 +108,7 @@ static int newary(struct ipc_namespace *ns, struct tx *tx, const struct ipc_para
 	clear_words(sma, nsems);
 	tx_set(tx, sma->incarnation, sma->incarnation + 1);
 	tx_set(tx, sma->sem_otime, (uint64_t)sma->incarnation << SEM_OTIME_BITS);
+	sma->sem_otime_locked = 0;
 	ret = ipc_addid(ns, tx, IPC_SEM_IDS, ref, record->sem_ctls[3]);
 	if (ret < 0)
 		return ret;

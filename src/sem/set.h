@@ -49,18 +49,23 @@ void freeary(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma);
 /* No process that owes the set something, or sleeps on it, seems to be dead. */
 bool sem_all_live(struct ipc_namespace *ns, struct sem_array *sma);
 
-/* sem_otime, as seconds; and a new one. */
+/*
+ * The time of the last operation; and a new one, under the lock. They are two fields, as what is journalled must not
+ * change without the lock.
+ */
 static inline int64_t sem_otime(const struct sem_array *sma)
 {
-	return load_acquire(sma->sem_otime) & SEM_OTIME_MASK;
+	int64_t otime = load_acquire(sma->sem_otime) & SEM_OTIME_MASK;
+
+	return otime > sma->sem_otime_locked ? otime : sma->sem_otime_locked;
 }
 
 static inline void set_semotime(struct tx *tx, struct sem_array *sma)
 {
-	int64_t now = os_seconds();
+	uint32_t now = os_seconds();
 
-	if (unlikely(sem_otime(sma) != now))
-		tx_set(tx, sma->sem_otime, (uint64_t)sma->incarnation << SEM_OTIME_BITS | now);
+	if (unlikely(sma->sem_otime_locked != now))
+		tx_set(tx, sma->sem_otime_locked, now);
 }
 
 static inline bool sem_has_sleepers(const struct sem_array *sma)
@@ -71,7 +76,7 @@ static inline bool sem_has_sleepers(const struct sem_array *sma)
 /* Is anybody in `served`? false may not be wrong. */
 static inline bool sem_has_served(const struct sem_array *sma)
 {
-	return sma->served[0] | sma->served[1] | sma->served[2] | sma->served_more;
+	return sma->served[0] || sma->served_more;
 }
 
 /* What IPC_STAT shows. */

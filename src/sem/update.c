@@ -50,20 +50,55 @@ void sem_apply(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma, s
 	}
 }
 
+/* What all operations of q together add to the semaphore of the i-th; 0 too if an earlier one names it. */
+static int total_of(const struct sembuf *sops, unsigned nsops, unsigned i)
+{
+	int total = 0;
+
+	for (unsigned j = 0; j < nsops; j++) {
+		if (sops[j].sem_num != sops[i].sem_num)
+			continue;
+		if (j < i)
+			return 0;
+		total += sops[j].sem_op;
+	}
+	return total;
+}
+
+/* All of it or nothing: others may have taken what it gave, or a value may have been set since. */
+static bool can_take_back(struct ipc_namespace *ns, const struct sem_array *sma,
+			  const struct sem_queue *q)
+{
+	const struct sembuf *sops = sem_queue_sops(ns, q);
+
+	if (q->set_epoch != sma->set_epoch)
+		return false;
+	for (unsigned i = 0; i < q->nsops; i++) {
+		int value = word_semval(word_get(&sma->words[sops[i].sem_num])) -
+			    total_of(sops, q->nsops, i);
+
+		if (value != semval_adjusted(value, 0))
+			return false;
+	}
+	return true;
+}
+
 void sem_take_back(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
 		   struct sem_queue *q)
 {
 	const struct sembuf *sops = sem_queue_sops(ns, q);
 	const uint32_t *before = sem_queue_sempids(ns, q);
 
-	for (unsigned i = q->nsops; i-- > 0;) {
+	if (!can_take_back(ns, sma, q))
+		return;
+	for (unsigned i = 0; i < q->nsops; i++) {
 		uint64_t *word = &sma->words[sops[i].sem_num], was = word_get(word);
 		uint32_t pid = word_sempid(was);
 
 		if (pid == ((uint32_t)q->pid & SEM_PID_MASK))
 			pid = before[i];
 		tx_set(tx, *word,
-		       word_with(was, semval_adjusted(word_semval(was), -sops[i].sem_op), pid));
+		       word_with(was, word_semval(was) - total_of(sops, q->nsops, i), pid));
 		if (sops[i].sem_flg & SEM_UNDO && sops[i].sem_op)
 			sem_adjust(ns, tx, sma, sem_undo_at(ns, q->undo), sops[i].sem_num,
 				   sops[i].sem_op);
@@ -255,6 +290,7 @@ static int serve(struct update *up, struct sem_queue *q, int error)
 		uint32_t *before = sem_queue_sempids(ns, q);
 
 		/* Only read once the state is DONE, so they need no journal. */
+		q->set_epoch = sma->set_epoch;
 		for (unsigned i = 0; i < q->nsops; i++)
 			before[i] = word_sempid(word_get(&sma->words[sops[i].sem_num]));
 		sem_apply(ns, up->tx, sma, q->undo ? sem_undo_at(ns, q->undo) : NULL, sops,

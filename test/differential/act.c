@@ -7,14 +7,14 @@
 #include "diff.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define ALL_SLOTS ((1u << SLOTS) - 1)
 
 struct tally tally;
 
@@ -67,14 +67,21 @@ void act_spawn(struct world *world, unsigned number)
 	join_proc(world, number, add_proc(world, pid, false));
 }
 
+/* Never everybody's. */
+static void end_proc(const struct proc *proc)
+{
+	if (proc->pid > 1)
+		kill(proc->pid, SIGKILL);
+}
+
 void act_end_all(struct world *world)
 {
 	for (unsigned i = 0; i < world->workers; i++)
 		if (world->worker[i].state != WORKER_DEAD)
-			kill(world->proc[world->worker[i].proc].pid, SIGKILL);
+			end_proc(&world->proc[world->worker[i].proc]);
 	for (int i = 0; i < SLOTS; i++)
 		if (world->slot[i].alive)
-			semctl(world->slot[i].id, 0, IPC_RMID);
+			object_remove(world->slot[i].id);
 }
 
 /* --- orders that change processes; each says its result --- */
@@ -168,17 +175,19 @@ static void act_kill(struct world *world, const struct order *order)
 {
 	unsigned proc = world->worker[order->worker].proc;
 
-	kill(world->proc[proc].pid, SIGKILL);
+	end_proc(&world->proc[proc]);
 	say_status(await_end(world->proc[proc].pid));
 	bury(world, proc, -1);
 }
 
-/* All its sleepers have left their queues when it has stopped, and reply when it goes on. */
+/* All its sleepers have left their queues when it has stopped; when it goes on, semop replies, msgsnd and msgrcv call again. */
 static void act_stop(struct world *world, const struct order *order)
 {
 	pid_t pid = world->proc[world->worker[order->worker].proc].pid;
 	siginfo_t info;
 
+	if (pid <= 1)
+		give_up("a process without a pid");
 	kill(pid, SIGSTOP);
 	waitid(P_PID, (id_t)pid, &info, WSTOPPED);
 	kill(pid, SIGCONT);
@@ -186,7 +195,21 @@ static void act_stop(struct world *world, const struct order *order)
 	trace_say("stopped");
 }
 
-/* --- orders about sets --- */
+static void act_limit(const struct order *order)
+{
+	char path[64], text[16];
+	int fd, error = 0, size = snprintf(text, sizeof(text), "%d", order->value);
+
+	snprintf(path, sizeof(path), "/proc/sys/kernel/%s", order->limit);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, text, (size_t)size) < 0)
+		error = errno;
+	if (fd >= 0)
+		close(fd);
+	say_result(error ? -1 : 0, error);
+}
+
+/* --- orders about objects --- */
 
 static void act_signal(struct world *world, const struct order *order)
 {
@@ -212,7 +235,7 @@ static const struct slot *find_slot(const struct world *world, int id)
 	return NULL;
 }
 
-static void note_new_set(struct world *world, const struct order *order, int id)
+static void note_new_object(struct world *world, const struct order *order, int id)
 {
 	static unsigned labels;
 	struct slot *slot = &world->slot[order->slot];
@@ -220,8 +243,8 @@ static void note_new_set(struct world *world, const struct order *order, int id)
 	if (find_slot(world, id))
 		return;
 	if (order->slot < 0 || order->nsems < 1 || order->nsems > SEMS_MAX) {
-		semctl(id, 0, IPC_RMID);
-		give_up("a set came to be that should not have");
+		object_remove(id);
+		give_up("an object came to be that should not have");
 	}
 	*slot = (struct slot){.alive = true, .id = id, .label = labels++, .nsems = order->nsems};
 }
@@ -232,13 +255,13 @@ static void note_effect(struct world *world, const struct order *order, const st
 
 	if (reply->rc < 0)
 		return;
-	if (order->kind == ORDER_SEMGET)
-		note_new_set(world, order, reply->rc);
+	if (order->kind == ORDER_GET)
+		note_new_object(world, order, reply->rc);
 	if (order->kind == ORDER_SETEUID)
 		proc->nobody = order->uid != 0;
-	if (order->kind == ORDER_SEMOP && order_uses_undo(order))
+	if (order->kind == ORDER_OP && order->undo)
 		proc->undo = true;
-	if (order->kind == ORDER_SEMCTL && order->cmd == IPC_RMID && order->slot >= 0)
+	if (order->kind == ORDER_CTL && order->cmd == IPC_RMID && order->slot >= 0)
 		world->slot[order->slot].alive = false;
 }
 
@@ -249,7 +272,7 @@ static void act_call(struct world *world, const struct order *order)
 	issue(order);
 	if (order_can_sleep(world, order) && await_reply_or_sleep(world, order)) {
 		begin_sleep(world, order);
-		if (order_uses_undo(order))
+		if (order->undo)
 			world->proc[world->worker[order->worker].proc].undo = true;
 		trace_say("sleeps");
 		return;
@@ -326,6 +349,9 @@ static void act_kind(struct world *world, const struct order *order)
 		break;
 	case ORDER_TICK:
 		act_tick();
+		break;
+	case ORDER_LIMIT:
+		act_limit(order);
 		break;
 	case ORDER_KINDS:
 		break;

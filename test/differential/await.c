@@ -1,13 +1,9 @@
 /*
- * await.c - what has come of an order: found out always in the same way, whatever the speed of anything.
+ * await.c - waiting for what comes of an order. Nothing that is found out depends on the speed of anything.
  *
- * Only one order is under way at a time, so there are three questions, none of which depends on time:
- *  - Does the worker sleep? GETNCNT and GETZCNT of the set count every sleeper once: it sleeps as soon as their sum is one
- *    more than before. (A sum taken while the worker still runs can count a sleeper twice whose blocking operation changes
- *    meanwhile; a second sum can't.)
- *  - Which sleepers has it released? That is done before the worker's call returns, before waitpid() returns for a dead one:
- *    the sum says how many are left, so as many as are missing will reply, and are waited for.
- *  - Who else was concerned? Nobody: a sleeper that replies without having been released is found at the next order.
+ * Only one order is under way at a time. Whether its worker sleeps, and whom it has released, each mechanism finds out
+ * in its own way: sem-await.c, msg-await.c. Who else was concerned? Nobody: a sleeper that replies without having been
+ * released is found at the next order.
  */
 #include "diff.h"
 
@@ -26,13 +22,7 @@ unsigned long patience_s = 15;
 
 /* --- waiting --- */
 
-struct patience {
-	unsigned tries;
-	uint32_t bell;
-	int64_t start;
-};
-
-static void look(struct patience *patience)
+void patience_look(struct patience *patience)
 {
 	patience->bell = atomic_load(&page->bell);
 }
@@ -49,7 +39,7 @@ static void check_for_dead(void)
 }
 
 /* Waits for the bell, since the last look; longer and longer. */
-static void wait_more(struct patience *patience, bool yield, const char *what)
+void patience_wait(struct patience *patience, bool yield, const char *what)
 {
 	int64_t step_ns = yield ? STEP_NS * (1 + patience->tries / 8) : LONG_STEP_NS;
 
@@ -73,8 +63,8 @@ void await_cell(unsigned number)
 {
 	struct patience patience = {0};
 
-	while (look(&patience), !cell_is_done(&page->cell[number]))
-		wait_more(&patience, false, "a worker does not reply");
+	while (patience_look(&patience), !cell_is_done(&page->cell[number]))
+		patience_wait(&patience, false, "a worker does not reply");
 }
 
 int await_end(pid_t pid)
@@ -89,22 +79,6 @@ int await_end(pid_t pid)
 
 /* --- who sleeps --- */
 
-static unsigned count_one(const struct slot *slot, int num, int cmd)
-{
-	int n = semctl(slot->id, num, cmd);
-
-	return n < 0 ? 0 : (unsigned)n;
-}
-
-static unsigned count_sleepers(const struct slot *slot)
-{
-	unsigned n = 0;
-
-	for (int i = 0; i < slot->nsems && i < SEMS_SHOWN && slot->alive; i++)
-		n += count_one(slot, i, GETNCNT) + count_one(slot, i, GETZCNT);
-	return n;
-}
-
 void begin_sleep(struct world *world, const struct order *order)
 {
 	struct worker *worker = &world->worker[order->worker];
@@ -112,6 +86,7 @@ void begin_sleep(struct world *world, const struct order *order)
 
 	worker->state = WORKER_ASLEEP;
 	worker->slot = order->slot;
+	worker->receives = order->receives;
 	tally.slept++;
 	if (++slot->sleepers > tally.deepest)
 		tally.deepest = slot->sleepers;
@@ -126,45 +101,6 @@ void end_sleep(struct world *world, unsigned number)
 	worker->state = WORKER_IDLE;
 }
 
-/* Returns true when it sleeps, false when it has replied. */
-bool await_reply_or_sleep(struct world *world, const struct order *order)
-{
-	struct slot *slot = &world->slot[order->slot];
-	struct patience patience = {0};
-
-	for (;;) {
-		look(&patience);
-		if (cell_is_done(&page->cell[order->worker]))
-			return false;
-		if (patience.tries > 0 && count_sleepers(slot) > slot->sleepers &&
-		    count_sleepers(slot) > slot->sleepers)
-			return true;
-		wait_more(&patience, true, "a worker neither replies nor sleeps");
-	}
-}
-
-static unsigned count_replies(const struct world *world, int slot)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < world->workers; i++)
-		n += world->worker[i].state == WORKER_ASLEEP && world->worker[i].slot == slot &&
-		     cell_is_done(&page->cell[i]);
-	return n;
-}
-
-static void await_released(struct world *world, int at)
-{
-	struct slot *slot = &world->slot[at];
-	unsigned asleep = count_sleepers(slot);
-	struct patience patience = {0};
-
-	if (asleep > slot->sleepers)
-		give_up("more sleepers are counted than there are");
-	while (look(&patience), count_replies(world, at) < slot->sleepers - asleep)
-		wait_more(&patience, false, "a sleeper is no longer counted, but does not reply");
-}
-
 static void say_woken(struct world *world, unsigned number, bool late)
 {
 	const struct cell *cell = &page->cell[number];
@@ -174,7 +110,7 @@ static void say_woken(struct world *world, unsigned number, bool late)
 	trace_say(" W%u=", number);
 	if (trace_sabotaged(SABOTAGE_WAKE))
 		trace_say("not ");
-	say_result(cell->reply.rc, cell->reply.error);
+	say_woken_reply(world, &cell->order, &cell->reply);
 	if (late)
 		trace_say(" late");
 }
@@ -184,9 +120,7 @@ void collect(struct world *world, unsigned slots, unsigned prompt)
 {
 	unsigned woken = 0;
 
-	for (int i = 0; i < SLOTS; i++)
-		if (slots >> i & 1 && world->slot[i].sleepers > 0)
-			await_released(world, i);
+	await_released(world, slots);
 	for (unsigned i = 0; i < world->workers; i++) {
 		struct worker *worker = &world->worker[i];
 

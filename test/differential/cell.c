@@ -21,7 +21,7 @@ int page_fd;
 
 static void fail(const char *what)
 {
-	dprintf(2, "diff-sem: %s: %s\n", what, strerror(errno));
+	dprintf(2, "%s: %s: %s\n", program_name, what, strerror(errno));
 	_exit(2);
 }
 
@@ -35,7 +35,7 @@ void page_attach(int fd)
 
 void page_make(void)
 {
-	int fd = memfd_create("diff-sem", 0);
+	int fd = memfd_create(program_name, 0);
 
 	if (fd < 0 || ftruncate(fd, sizeof(*page)) < 0)
 		fail("memfd_create");

@@ -18,10 +18,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef SEM_STAT_ANY
-#define SEM_STAT_ANY 20
-#endif
-
 #define EPOCHS_MAX 4096
 
 static char buffer[1 << 16];
@@ -133,10 +129,11 @@ const char *error_name(int error)
 	static const struct {
 		int error;
 		const char *name;
-	} names[] = {{E2BIG, "E2BIG"},	 {EACCES, "EACCES"}, {EAGAIN, "EAGAIN"}, {EEXIST, "EEXIST"},
-		     {EFAULT, "EFAULT"}, {EFBIG, "EFBIG"},   {EIDRM, "EIDRM"},	 {EINTR, "EINTR"},
-		     {EINVAL, "EINVAL"}, {ENOENT, "ENOENT"}, {ENOMEM, "ENOMEM"}, {ENOSPC, "ENOSPC"},
-		     {ENOSYS, "ENOSYS"}, {EPERM, "EPERM"},   {ERANGE, "ERANGE"}};
+	} names[] = {
+		{E2BIG, "E2BIG"},   {EACCES, "EACCES"}, {EAGAIN, "EAGAIN"}, {EEXIST, "EEXIST"},
+		{EFAULT, "EFAULT"}, {EFBIG, "EFBIG"},	{EIDRM, "EIDRM"},   {EINTR, "EINTR"},
+		{EINVAL, "EINVAL"}, {ENOENT, "ENOENT"}, {ENOMEM, "ENOMEM"}, {ENOSPC, "ENOSPC"},
+		{ENOMSG, "ENOMSG"}, {ENOSYS, "ENOSYS"}, {EPERM, "EPERM"},   {ERANGE, "ERANGE"}};
 	static char other[24];
 
 	for (unsigned i = 0; i < COUNT_OF(names); i++)
@@ -154,6 +151,17 @@ void say_result(int rc, int error)
 		trace_say("%d", rc);
 }
 
+/* The kernel shows the thread, not the process, that a message was handed to in its sleep. */
+static bool say_thread(const struct world *world, pid_t tid)
+{
+	for (unsigned i = 0; i < world->workers; i++)
+		if (world->worker[i].state != WORKER_DEAD && page->cell[i].tid == tid) {
+			trace_say("W%u's", i);
+			return true;
+		}
+	return false;
+}
+
 void say_pid(const struct world *world, pid_t pid)
 {
 	unsigned at = world->procs;
@@ -166,7 +174,7 @@ void say_pid(const struct world *world, pid_t pid)
 		trace_say("-");
 	else if (at > 0)
 		trace_say("P%u", at - 1);
-	else
+	else if (!say_thread(world, pid))
 		trace_say("pid?");
 }
 
@@ -179,7 +187,7 @@ void say_slot(const struct slot *slot)
 }
 
 /* What an id that a call returned stands for. */
-static void say_id(const struct world *world, int id)
+void say_id(const struct world *world, int id)
 {
 	if (trace_sabotaged(SABOTAGE_ID))
 		id ^= 1;
@@ -193,28 +201,9 @@ static void say_id(const struct world *world, int id)
 	trace_say("other");
 }
 
-static const char *command_name(int cmd)
-{
-	static const struct {
-		int cmd;
-		const char *name;
-	} names[] = {{IPC_RMID, "RMID"},     {IPC_SET, "SET"},	   {IPC_STAT, "STAT"},
-		     {IPC_INFO, "IPC_INFO"}, {GETPID, "GETPID"},   {GETVAL, "GETVAL"},
-		     {GETALL, "GETALL"},     {GETNCNT, "GETNCNT"}, {GETZCNT, "GETZCNT"},
-		     {SETVAL, "SETVAL"},     {SETALL, "SETALL"},   {SEM_STAT, "SEM_STAT"},
-		     {SEM_INFO, "SEM_INFO"}, {SEM_STAT_ANY, "ANY"}};
-	static char other[24];
-
-	for (unsigned i = 0; i < COUNT_OF(names); i++)
-		if (names[i].cmd == cmd)
-			return names[i].name;
-	snprintf(other, sizeof(other), "cmd%d", cmd);
-	return other;
-}
-
 /* --- orders --- */
 
-static void say_set(const struct world *world, const struct order *order)
+void say_object(const struct world *world, const struct order *order)
 {
 	const struct slot *slot = order->slot < 0 ? NULL : &world->slot[order->slot];
 
@@ -228,161 +217,52 @@ static void say_set(const struct world *world, const struct order *order)
 		trace_say("#%d", order->id);
 }
 
-static void say_sops(const struct order *order)
+const char *order_name(enum order_kind kind)
 {
-	static const char *const waits[] = {"",	     ",null",  ",long",	   ",huge",
-					    ",zero", ",short", ",badnsec", ",negative"};
+	static const char *const names[] = {
+		"seteuid",    "restart", "fork-once",	"vfork", "fork-more", "fork-move", "twin",
+		"exec",	      "exit",	 "thread-exit", "spawn", "signal",    "signal-op", "kill",
+		"kill-quiet", "stop",	 "tick",	"limit", "nothing"};
 
-	trace_say(" [");
-	for (unsigned i = 0; i < order->nsops && i < SOPS_MAX; i++) {
-		const struct sembuf *sop = &order->sops[i];
-
-		trace_say("%s%u%+d%s%s%s", i ? " " : "", sop->sem_num, sop->sem_op,
-			  sop->sem_flg & SEM_UNDO ? "u" : "", sop->sem_flg & IPC_NOWAIT ? "n" : "",
-			  sop->sem_flg & ~(SEM_UNDO | IPC_NOWAIT) ? "?" : "");
-	}
-	trace_say("]%s", waits[order->wait]);
-	if (order->nsops == 0 || order->nsops > SOPS_MAX)
-		trace_say(",nsops=%u", order->nsops);
-	if (order->bad_pointer)
-		trace_say(",badptr");
+	return kind < ORDER_SETEUID ? call_names[kind] : names[kind - ORDER_SETEUID];
 }
 
-static void say_semctl(const struct world *world, const struct order *order)
+void say_key(const struct world *world, key_t key)
 {
-	trace_say("semctl");
-	say_set(world, order);
-	trace_say(" %d %s", order->num, command_name(order->cmd));
-	if (order->bad_pointer)
-		trace_say(",badptr");
-	switch (order->cmd) {
-	case SETVAL:
-		trace_say("=%d", order->value);
-		break;
-	case IPC_SET:
-		trace_say("=uid%d,mode%o", (int)order->uid, order->mode);
-		break;
-	case SETALL:
-		for (unsigned i = 0; i < SEMS_SHOWN; i++)
-			trace_say("%c%u", i ? ',' : '=', order->array[i]);
-	}
-}
-
-static void say_semget(const struct world *world, const struct order *order)
-{
-	if (order->key == IPC_PRIVATE)
-		trace_say("semget private");
+	if (key == IPC_PRIVATE)
+		trace_say(" private");
 	else
-		trace_say("semget k%d", order->key - world->key_base);
-	trace_say(" n=%d %o%s%s", order->nsems, order->flags & 0777,
-		  order->flags & IPC_CREAT ? "+creat" : "", order->flags & IPC_EXCL ? "+excl" : "");
+		trace_say(" k%d", key - world->key_base);
+}
+
+void say_get_flags(int flags)
+{
+	trace_say(" %o%s%s", flags & 0777, flags & IPC_CREAT ? "+creat" : "",
+		  flags & IPC_EXCL ? "+excl" : "");
 }
 
 void say_order(const struct world *world, const struct order *order)
 {
-	static const char *const names[] = {
-		"semop",       "semget",    "semctl",	 "seteuid",   "restart", "fork-once",
-		"vfork",       "fork-more", "fork-move", "twin",      "exec",	 "exit",
-		"thread-exit", "spawn",	    "signal",	 "signal-op", "kill",	 "kill-quiet",
-		"stop",	       "tick",	    "nothing"};
 	static const char *const ends[] = {"_exit", "exit", "kill"};
 
 	trace_say("W%u ", order->worker);
-	switch (order->kind) {
-	case ORDER_SEMGET:
-		say_semget(world, order);
-		return;
-	case ORDER_SEMCTL:
-		say_semctl(world, order);
-		return;
-	case ORDER_SEMOP:
-	case ORDER_FORK_ONCE:
-	case ORDER_SIGNAL_OP:
-		trace_say("%s", names[order->kind]);
-		say_set(world, order);
-		say_sops(order);
-		if (order->kind == ORDER_FORK_ONCE)
-			trace_say(",%s", ends[order->how]);
-		return;
-	default:
-		trace_say("%s", names[order->kind]);
-	}
+	trace_say("%s", order_name(order->kind));
+	if (order->kind < ORDER_SETEUID || order->kind == ORDER_FORK_ONCE ||
+	    order->kind == ORDER_SIGNAL_OP)
+		say_call(world, order);
+	if (order->kind == ORDER_FORK_ONCE)
+		trace_say(",%s", ends[order->how]);
 	if (order->kind == ORDER_EXIT || order->kind == ORDER_FORK_MOVE)
 		trace_say(" %s", ends[order->how]);
 	if (order->kind == ORDER_FORK_MORE || order->kind == ORDER_TWIN)
 		trace_say(" W%u", order->other);
 	if (order->kind == ORDER_SETEUID)
 		trace_say(" %d", (int)order->uid);
+	if (order->kind == ORDER_LIMIT)
+		trace_say(" %s=%d", order->limit, order->value);
 }
 
 /* --- replies --- */
-
-static void say_stat(const struct world *world, const struct semid_ds *ds)
-{
-	const struct ipc_perm *perm = &ds->sem_perm;
-
-	trace_say(" uid=%d,%d/%d,%d mode=%o nsems=%lu o=", (int)perm->uid, (int)perm->gid,
-		  (int)perm->cuid, (int)perm->cgid, (unsigned)perm->mode,
-		  (unsigned long)ds->sem_nsems);
-	say_time(ds->sem_otime);
-	trace_say(" c=");
-	say_time(ds->sem_ctime);
-	if (perm->__key == IPC_PRIVATE)
-		trace_say(" private");
-	else
-		trace_say(" k%d", perm->__key - world->key_base);
-	if (world->exact)
-		trace_say(" seq=%d", (int)perm->__seq);
-}
-
-static void say_info(const struct world *world, int cmd, const struct seminfo *info)
-{
-	trace_say(" map=%d mni=%d mns=%d mnu=%d msl=%d opm=%d ume=%d vmx=%d", info->semmap,
-		  info->semmni, info->semmns, info->semmnu, info->semmsl, info->semopm,
-		  info->semume, info->semvmx);
-	if (cmd == IPC_INFO || world->exact)
-		trace_say(" usz=%d aem=%d", info->semusz, info->semaem);
-}
-
-static void say_values(const struct world *world, const struct order *order,
-		       const struct reply *reply)
-{
-	int n = order->slot < 0 ? 1 : world->slot[order->slot].nsems;
-
-	for (int i = 0; i < n && i < SEMS_SHOWN; i++)
-		trace_say("%c%u", i ? ',' : ' ', reply->array[i]);
-}
-
-static void say_semctl_reply(const struct world *world, const struct order *order,
-			     const struct reply *reply)
-{
-	switch (order->cmd) {
-	case GETPID:
-		say_pid(world, reply->rc);
-		return;
-	case SEM_STAT:
-	case SEM_STAT_ANY:
-		say_id(world, reply->rc);
-		say_stat(world, &reply->ds);
-		return;
-	case IPC_STAT:
-		trace_say("%d", reply->rc);
-		say_stat(world, &reply->ds);
-		return;
-	case IPC_INFO:
-	case SEM_INFO:
-		if (world->exact)
-			trace_say("%d", reply->rc);
-		say_info(world, order->cmd, &reply->info);
-		return;
-	case GETALL:
-		trace_say("%d", reply->rc);
-		say_values(world, order, reply);
-		return;
-	default:
-		trace_say("%d", reply->rc);
-	}
-}
 
 void say_reply(const struct world *world, const struct order *order, const struct reply *reply)
 {
@@ -394,12 +274,12 @@ void say_reply(const struct world *world, const struct order *order, const struc
 	}
 	if (rc < 0 || rc != reply->rc)
 		say_result(rc, error);
-	else if (order->kind == ORDER_SEMCTL)
-		say_semctl_reply(world, order, reply);
-	else if (order->kind == ORDER_SEMGET)
+	else if (order->kind == ORDER_GET)
 		say_id(world, rc);
 	else
-		trace_say("%d", rc);
+		say_call_reply(world, order, reply);
 	if (reply->early)
 		trace_say(" EARLY");
+	if (reply->spilled)
+		trace_say(" SPILLED");
 }

@@ -2,7 +2,7 @@
  * worker.c - what a worker does: it waits for an order, obeys, replies, rings the bell.
  *
  * A worker knows nothing of the plan. Every way in which a process can come to be, change or end is an order here, since
- * each moves or drops SEM_UNDO in its own way. A worker dies with the coordinator: new processes wait until it
+ * each moves or drops in its own way what a mechanism keeps for a process. A worker dies with the coordinator: new processes wait until it
  * is their parent, and ask for a signal at its death.
  */
 #include "diff.h"
@@ -23,117 +23,18 @@
 #define ADOPT_LIMIT_S 10
 #define STACK_SIZE    (128 * 1024)
 
-union semun {
-	int val;
-	struct semid_ds *buf;
-	unsigned short *array;
-	struct seminfo *info;
-};
-
 static __thread struct cell *my_cell;
-
-/* --- calls --- */
-
-static struct timespec *fill_timeout(enum wait_kind wait, struct timespec *time)
-{
-	switch (wait) {
-	case WAIT_LONG:
-		*time = (struct timespec){1000, 1};
-		return time;
-	case WAIT_HUGE:
-		*time = (struct timespec){INT64_MAX / 2, NSEC_PER_SEC - 1};
-		return time;
-	case WAIT_ZERO:
-		*time = (struct timespec){0, 0};
-		return time;
-	case WAIT_SHORT:
-		*time = (struct timespec){0, SHORT_WAIT_NS};
-		return time;
-	case WAIT_BAD_NSEC:
-		*time = (struct timespec){0, NSEC_PER_SEC};
-		return time;
-	case WAIT_NEGATIVE:
-		*time = (struct timespec){-1, 0};
-		return time;
-	default:
-		return NULL;
-	}
-}
-
-/* Returns what the call does, errno too. */
-static int do_semop(const struct order *order, bool *ret_early)
-{
-	struct sembuf sops[SOPS_MAX];
-	struct timespec time;
-	int64_t start = 0;
-	int rc, error;
-
-	memcpy(sops, order->sops, sizeof(sops));
-	if (order->bad_pointer)
-		return semop(order->id, (struct sembuf *)8, order->nsops);
-	if (order->wait == WAIT_SEMOP)
-		return semop(order->id, sops, order->nsops);
-	if (order->wait == WAIT_SHORT)
-		start = now_ns();
-	rc = semtimedop(order->id, sops, order->nsops, fill_timeout(order->wait, &time));
-	if (order->wait == WAIT_SHORT && rc < 0 && errno == EAGAIN) {
-		error = errno;
-		*ret_early = now_ns() - start < SHORT_WAIT_NS;
-		errno = error;
-	}
-	return rc;
-}
-
-static int do_semctl(const struct order *order, struct reply *reply)
-{
-	union semun arg;
-
-	switch (order->cmd) {
-	case IPC_STAT:
-	case SEM_STAT:
-	case SEM_STAT_ANY:
-		arg.buf = &reply->ds;
-		break;
-	case IPC_SET:
-		memset(&reply->ds, 0, sizeof(reply->ds));
-		reply->ds.sem_perm.uid = order->uid;
-		reply->ds.sem_perm.gid = order->uid;
-		reply->ds.sem_perm.mode = order->mode;
-		arg.buf = &reply->ds;
-		break;
-	case IPC_INFO:
-	case SEM_INFO:
-		arg.info = &reply->info;
-		break;
-	case GETALL:
-		arg.array = reply->array;
-		break;
-	case SETALL:
-		memcpy(reply->array, order->array, sizeof(reply->array));
-		arg.array = reply->array;
-		break;
-	case SETVAL:
-		arg.val = order->value;
-		break;
-	default:
-		return semctl(order->id, order->num, order->cmd);
-	}
-	if (order->bad_pointer)
-		arg.buf = (struct semid_ds *)8;
-	return semctl(order->id, order->num, order->cmd, arg);
-}
 
 /* --- signals --- */
 
 static void on_signal(int sig)
 {
 	int error = errno;
-	bool early;
 
 	(void)sig;
 	if (my_cell && my_cell->handler.kind == ORDER_SIGNAL_OP) {
 		my_cell->handler.kind = ORDER_SIGNAL;
-		my_cell->reply.handler_rc = do_semop(&my_cell->handler, &early);
+		my_cell->reply.handler_rc = call_op(&my_cell->handler, &my_cell->reply);
 		my_cell->reply.handler_error = errno;
 	}
 	errno = error;
@@ -209,10 +110,9 @@ static int reap(pid_t pid)
 static int fork_once(const struct order *order, struct reply *reply)
 {
 	pid_t pid = fork();
-	bool early;
 
 	if (pid == 0) {
-		reply->handler_rc = do_semop(order, &early);
+		reply->handler_rc = call_op(order, reply);
 		reply->handler_error = errno;
 		end(order->how);
 	}
@@ -300,11 +200,21 @@ static int become_program(const struct cell *cell)
 	snprintf(fd, sizeof(fd), "%d", page_fd);
 	snprintf(number, sizeof(number), "%d", (int)(cell - page->cell));
 	/* Not /proc/self: that has no exe once the main thread is gone. */
-	return execl("/proc/thread-self/exe", "diff-sem", "--worker", fd, number, (char *)NULL);
+	return execl("/proc/thread-self/exe", program_name, "--worker", fd, number, (char *)NULL);
+}
+
+/* Inherited by threads and children, kept over exec. */
+static void follow_order(void)
+{
+	struct sched_param param = {.sched_priority = 1};
+
+	if (page->fifo && sched_setscheduler(0, SCHED_FIFO, &param) < 0)
+		_exit(97);
 }
 
 void worker_main(struct cell *cell)
 {
+	follow_order();
 	set_handler(false);
 	worker_begin(cell);
 	worker_obey(cell);
@@ -326,12 +236,12 @@ static int obey(struct cell *cell)
 	struct reply *reply = &cell->reply;
 
 	switch (order->kind) {
-	case ORDER_SEMOP:
-		return do_semop(order, &reply->early);
-	case ORDER_SEMGET:
-		return semget(order->key, order->nsems, order->flags);
-	case ORDER_SEMCTL:
-		return do_semctl(order, reply);
+	case ORDER_OP:
+		return call_op(order, reply);
+	case ORDER_GET:
+		return call_get(order);
+	case ORDER_CTL:
+		return call_ctl(order, reply);
 	case ORDER_SETEUID:
 		return become_user(order->uid);
 	case ORDER_RESTART:
@@ -372,7 +282,7 @@ static void worker_obey(struct cell *cell)
 			pthread_exit(NULL);
 		}
 		errno = 0;
-		cell->reply.early = false;
+		cell->reply.early = cell->reply.spilled = false;
 		cell->reply.rc = obey(cell);
 		cell->reply.error = cell->reply.rc < 0 ? errno : 0;
 		reply_now(cell);
