@@ -1,5 +1,6 @@
 # vee: a thin front for Meson and Ninja. `make help` lists the targets.
-# Variables: BUILDDIR (build), PREFIX (/usr/local), DESTDIR, CC, MESON_ARGS (for the first configuration), V=1.
+# Variables: BUILDDIR (build), PREFIX (/usr/local), DESTDIR, CC, MESON_ARGS (for the first configuration), V=1;
+# PROGRAMS (../shared/programs), CASES (all): for `make programs`.
 
 BUILDDIR ?= build
 PREFIX ?= /usr/local
@@ -7,13 +8,15 @@ MESON ?= meson
 NINJA ?= ninja
 MESON_ARGS ?=
 CLANG_FORMAT ?= clang-format
+PROGRAMS ?= ../shared/programs
+CASES ?=
 SOURCES = $(shell find src include test bench examples fuzz kmod -name '*.[ch]' 2>/dev/null)
 
 export BUILDDIR
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all run check bench differential install uninstall clean distclean format format-check help
+.PHONY: all run check bench differential programs install uninstall clean distclean format format-check help
 .PHONY: asan ubsan tsan clang musl check-asan check-ubsan check-tsan check-clang check-musl
 
 all: $(BUILDDIR)/build.ninja ## build vee, libvee.so and libvee-sysv.so in BUILDDIR
@@ -36,8 +39,12 @@ check: ## install what is missing, build, test; the last line is the count
 bench: all ## measure against the kernel, side by side
 	@bench/run
 
-differential: all ## a million random semaphore operations on the kernel and on vee, side by side
+differential: all ## a million random operations on semaphores, and on queues, on the kernel and on vee, side by side
 	@test/differential/run --ops 1000000 --seed clock
+	@test/differential/run --mechanism msg --ops 1000000 --seed clock
+
+programs: all ## run the real programs of the folder PROGRAMS on vee, and print a table of them
+	@PROGRAMS='$(PROGRAMS)' tools/programs $(CASES)
 
 install: all ## install below PREFIX (DESTDIR is honoured)
 	$(MESON) configure $(BUILDDIR) -Dprefix=$(PREFIX)

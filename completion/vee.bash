@@ -5,7 +5,7 @@ _vee_namespaces()
 	vee ns ls 2>/dev/null | awk 'NR > 1 { print $1 }'
 }
 
-# $1: -m or -s; $2: the column of `vee ls` (1 key, 2 id); $3: the namespace, or nothing
+# $1: -m, -s or -q; $2: the column of `vee ls` (1 key, 2 id); $3: the namespace, or nothing
 _vee_objects()
 {
 	vee ls "$1" ${3:+--ns "$3"} 2>/dev/null |
@@ -39,7 +39,7 @@ _vee()
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'run ls rm ns limits check gc --help --version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'run ls rm msg ns limits check gc --help --version' -- "$cur")
 		return
 	fi
 	if [[ $command == run ]]; then
@@ -60,7 +60,9 @@ _vee()
 	for ((i = 2; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		-n | --ns) ns=${COMP_WORDS[i + 1]} ;;
-		-[mMsS] | --shmem-id | --shmem-key | --semaphore-id | --semaphore-key) last=${COMP_WORDS[i]} ;;
+		-[mMsSqQ] | --shmem-id | --shmem-key | --semaphore-id | --semaphore-key | --queue-id | --queue-key)
+			last=${COMP_WORDS[i]}
+			;;
 		esac
 	done
 	case $command in
@@ -71,17 +73,38 @@ _vee()
 		fi
 		words='--ns --private --verbose --help'
 		;;
-	ls) words='--shmems --semaphores --json --ns --help' ;;
+	ls) words='--shmems --semaphores --queues --json --ns --help' ;;
 	rm)
-		words='--shmem-id --shmem-key --semaphore-id --semaphore-key --all --ns --help'
+		words='--shmem-id --shmem-key --semaphore-id --semaphore-key --queue-id --queue-key --all --ns --help'
 		if [[ $cur != -* ]]; then
 			case $last in
 			-m | --shmem-id) words=$(_vee_objects -m 2 "$ns") ;;
 			-M | --shmem-key) words=$(_vee_objects -m 1 "$ns") ;;
 			-s | --semaphore-id) words=$(_vee_objects -s 2 "$ns") ;;
 			-S | --semaphore-key) words=$(_vee_objects -s 1 "$ns") ;;
+			-q | --queue-id) words=$(_vee_objects -q 2 "$ns") ;;
+			-Q | --queue-key) words=$(_vee_objects -q 1 "$ns") ;;
 			esac
 		fi
+		;;
+	msg)
+		case $prev in
+		-q | --id) words=$(_vee_objects -q 2 "$ns") ;;
+		-Q | --key) words=$(_vee_objects -q 1 "$ns") ;;
+		--mode) words='0600 0640 0660 0666' ;;
+		-t | --type | -s | --size | -T | --timeout) return ;;
+		*)
+			case ${COMP_WORDS[2]} in
+			send) ((COMP_CWORD > 2)) && words='--key --id --create --mode --type --nowait --timeout --ns --help' ;;
+			recv)
+				((COMP_CWORD > 2)) && words='--key --id --create --mode --type --except --size --noerror
+					--nowait --timeout --json --ns --help'
+				;;
+			peek) ((COMP_CWORD > 2)) && words='--key --id --type --except --json --ns --help' ;;
+			esac
+			((COMP_CWORD == 2)) && words='send recv peek --help'
+			;;
+		esac
 		;;
 	ns)
 		if ((COMP_CWORD == 2)); then
@@ -102,7 +125,7 @@ _vee()
 	limits)
 		words='--json --ns --help'
 		if [[ $cur != -* ]]; then
-			words='shmmax= shmall= shmmni= shm_rmid_forced= semmsl= semmns= semopm= semmni='
+			words='shmmax= shmall= shmmni= shm_rmid_forced= semmsl= semmns= semopm= semmni= msgmax= msgmnb= msgmni='
 			compopt -o nospace
 		fi
 		;;

@@ -3,6 +3,7 @@
 #include "base/os.h"
 
 #include <errno.h>
+#include <limits.h>
 
 struct cred cred_cache = {.changes = 1};
 
@@ -78,6 +79,38 @@ bool ipc_granted(const struct kern_ipc_perm *perm, int flag)
 	if (euid == load_acquire(perm->cuid) || euid == load_acquire(perm->uid))
 		mode >>= 6;
 	else if (cred_in_group(load_acquire(perm->cgid)) || cred_in_group(load_acquire(perm->gid)))
+		mode >>= 3;
+	return (wanted & ~mode) == 0;
+}
+
+int cred_groups(uint32_t *groups, int max)
+{
+	int n;
+
+	cred_get();
+	n = load_acquire(cred_cache.n_groups);
+	for (int i = 0; i < n && i < max; i++)
+		groups[i] = __atomic_load_n(&cred_cache.groups[i], __ATOMIC_RELAXED);
+	return n < 0 ? INT_MAX : n;
+}
+
+static bool is_among(uint32_t gid, uint32_t egid, const uint32_t *groups, unsigned n_groups)
+{
+	for (unsigned i = 0; i < n_groups; i++)
+		if (groups[i] == gid)
+			return true;
+	return gid == egid;
+}
+
+bool ipc_granted_to(const struct kern_ipc_perm *perm, int flag, uint32_t euid, uint32_t egid,
+		    const uint32_t *groups, unsigned n_groups)
+{
+	uint32_t wanted = (flag >> 6 | flag >> 3 | flag) & 7, mode = perm->mode;
+
+	if (euid == perm->cuid || euid == perm->uid)
+		mode >>= 6;
+	else if (is_among(perm->cgid, egid, groups, n_groups) ||
+		 is_among(perm->gid, egid, groups, n_groups))
 		mode >>= 3;
 	return (wanted & ~mode) == 0;
 }

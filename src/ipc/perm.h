@@ -61,6 +61,11 @@ static inline bool ipc_granted_quickly(const struct kern_ipc_perm *perm, int fla
 		return ((flag & 0700) & ~load_acquire(perm->mode)) == 0;
 	return ipc_granted(perm, flag);
 }
+/* The caller's supplementary groups: how many; at most max are stored. */
+int cred_groups(uint32_t *groups, int max);
+/* What ipcperms() would say of somebody else. */
+bool ipc_granted_to(const struct kern_ipc_perm *perm, int flag, uint32_t euid, uint32_t egid,
+		    const uint32_t *groups, unsigned n_groups);
 /* May the caller change or remove the object? 0 or -EPERM. */
 int ipc_owner(const struct kern_ipc_perm *perm);
 bool cred_capable(int cap);

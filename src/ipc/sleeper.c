@@ -50,8 +50,8 @@ void sleeper_append(struct ipc_namespace *ns, struct tx *tx, struct sleeper_list
 	sleeper_set_state(tx, sleeper, SLEEPER_QUEUED);
 }
 
-void sleeper_unlink(struct ipc_namespace *ns, struct tx *tx, struct sleeper_list *list,
-		    struct sleeper *sleeper, int status)
+static void take_out(struct ipc_namespace *ns, struct tx *tx, struct sleeper_list *list,
+		     struct sleeper *sleeper)
 {
 	if (sleeper->prev)
 		tx_set(tx, sleeper_at(ns, sleeper->prev)->next, sleeper->next);
@@ -61,6 +61,21 @@ void sleeper_unlink(struct ipc_namespace *ns, struct tx *tx, struct sleeper_list
 		tx_set(tx, sleeper_at(ns, sleeper->next)->prev, sleeper->prev);
 	else
 		tx_set(tx, list->last, sleeper->prev);
+}
+
+void sleeper_move_last(struct ipc_namespace *ns, struct tx *tx, struct sleeper_list *list,
+		       struct sleeper *sleeper)
+{
+	if (!sleeper->next)
+		return;
+	take_out(ns, tx, list, sleeper);
+	sleeper_append(ns, tx, list, sleeper);
+}
+
+void sleeper_unlink(struct ipc_namespace *ns, struct tx *tx, struct sleeper_list *list,
+		    struct sleeper *sleeper, int status)
+{
+	take_out(ns, tx, list, sleeper);
 	tx_set(tx, sleeper->status, status);
 	sleeper_set_state(tx, sleeper, SLEEPER_DONE);
 }

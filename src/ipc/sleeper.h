@@ -89,6 +89,9 @@ static inline void sleeper_set_state(struct tx *tx, struct sleeper *sleeper, uin
 /* QUEUED, at the end of the list. */
 void sleeper_append(struct ipc_namespace *ns, struct tx *tx, struct sleeper_list *list,
 		    struct sleeper *sleeper);
+/* To the end of the list. */
+void sleeper_move_last(struct ipc_namespace *ns, struct tx *tx, struct sleeper_list *list,
+		       struct sleeper *sleeper);
 /* Out of the list, and DONE with this status. */
 void sleeper_unlink(struct ipc_namespace *ns, struct tx *tx, struct sleeper_list *list,
 		    struct sleeper *sleeper, int status);

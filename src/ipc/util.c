@@ -116,8 +116,7 @@ struct kern_ipc_perm *ipc_findkey(struct ipc_namespace *ns, int which, int32_t k
 }
 
 /* next_id, if set, asks for that very id; else cyclic, with seq one more at each wrap. */
-static int alloc_index(struct tx *tx, struct ipc_ids *ids, struct kern_ipc_perm *perm, ref_t ref,
-		       uint32_t limit)
+static int alloc_index(struct tx *tx, struct ipc_ids *ids, struct kern_ipc_perm *perm, ref_t ref)
 {
 	uint32_t end;
 	int index;
@@ -133,8 +132,6 @@ static int alloc_index(struct tx *tx, struct ipc_ids *ids, struct kern_ipc_perm 
 	end = ids->in_use * 3 / 2;
 	if (end < MIN_CYCLE)
 		end = MIN_CYCLE;
-	if (end > limit)
-		end = limit;
 	index = idr_alloc_cyclic(tx, &ids->ipcs_idr, ref, end);
 	if (index < 0)
 		return index;
@@ -162,7 +159,7 @@ int ipc_addid(struct ipc_namespace *ns, struct tx *tx, int which, ref_t ref, uin
 	__atomic_store_n(&perm->cuid, cred_euid(), __ATOMIC_RELAXED);
 	__atomic_store_n(&perm->gid, cred_egid(), __ATOMIC_RELAXED);
 	__atomic_store_n(&perm->cgid, cred_egid(), __ATOMIC_RELAXED);
-	index = alloc_index(tx, ids, perm, ref, limit);
+	index = alloc_index(tx, ids, perm, ref);
 	if (index < 0)
 		return index;
 	__atomic_store_n(&perm->id, perm->seq * IPCMNI + index, __ATOMIC_RELAXED);

@@ -89,7 +89,7 @@ static int ctl_stat(struct ipc_namespace *ns, int id, int command, void *buf)
 }
 
 static int set_locked(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq,
-		      const struct msqid_ds *in, struct wake_q *wake_q)
+		      const struct msqid_ds *in, int flags, struct wake_q *wake_q)
 {
 	struct kern_ipc_perm perm = msq->q_perm;
 	int qbytes = (int)in->msg_qbytes; /* the kernel's too is an int on its way */
@@ -105,37 +105,27 @@ static int set_locked(struct ipc_namespace *ns, struct tx *tx, struct msg_queue 
 	tx_set(tx, msq->q_perm.mode, perm.mode);
 	tx_set(tx, msq->q_qbytes, (uint64_t)(int64_t)qbytes);
 	tx_set(tx, msq->q_ctime, os_seconds());
-	tx_set(tx, msq->perm_epoch, msq->perm_epoch + 1);
-	msg_retry_all(ns, tx, msq, wake_q);
-	return 0;
+	return msg_changed(ns, tx, msq, flags, wake_q);
 }
 
-/* IPC_SET and IPC_RMID: for the owner, the creator, the privileged. */
-static int ctl_down(struct ipc_namespace *ns, int id, int command, void *buf)
+/* -ESRCH as msg_deliver(). Ends the transaction. */
+static int down_locked(struct ipc_namespace *ns, struct tx *tx, int id, int command,
+		       const struct msqid_ds *in, int flags)
 {
+	struct kern_ipc_perm *perm = ipc_obtain_object_check(ns, IPC_MSG_IDS, id);
 	struct wake_q wake_q = {0, 0};
-	struct kern_ipc_perm *perm;
+	int ret = perm ? ipc_owner(perm) : -EINVAL;
 	struct msg_queue *msq;
-	struct msqid_ds in;
-	struct tx *tx;
-	int ret = command == IPC_SET ? os_copy_from(&in, buf, sizeof(in)) : 0;
 
-	if (ret == 0)
-		ret = tx_begin(&ns->arena, &tx);
-	if (ret < 0)
-		return ret;
-	tx_lock(tx, &ipc_ids_of(ns, IPC_MSG_IDS)->lock);
-	perm = ipc_obtain_object_check(ns, IPC_MSG_IDS, id);
-	ret = perm ? ipc_owner(perm) : -EINVAL;
 	if (ret < 0) {
-		tx_commit(tx);
+		tx_abort(tx);
 		return ret;
 	}
 	msq = container_of(perm, struct msg_queue, q_perm);
 	tx_lock(tx, &msq->lock);
 	ret = msg_reserve(ns, tx, msq);
 	if (ret == 0 && command == IPC_SET)
-		ret = set_locked(ns, tx, msq, &in, &wake_q);
+		ret = set_locked(ns, tx, msq, in, flags, &wake_q);
 	else if (ret == 0)
 		freeque(ns, tx, msq, &wake_q);
 	if (ret < 0) {
@@ -144,9 +134,31 @@ static int ctl_down(struct ipc_namespace *ns, int id, int command, void *buf)
 	}
 	tx_stand(tx);
 	wake_up_q(ns, tx, &wake_q);
-	if (command == IPC_RMID)
-		msg_reap(ns);
 	return 0;
+}
+
+/* IPC_SET and IPC_RMID: for the owner, the creator, the privileged. */
+static int ctl_down(struct ipc_namespace *ns, int id, int command, void *buf)
+{
+	struct msqid_ds in;
+	struct tx *tx;
+	int flags = 0, ret = command == IPC_SET ? os_copy_from(&in, buf, sizeof(in)) : 0;
+
+	while (ret == 0) {
+		ret = tx_begin(&ns->arena, &tx);
+		if (ret < 0)
+			return ret;
+		tx_lock(tx, &ipc_ids_of(ns, IPC_MSG_IDS)->lock);
+		ret = down_locked(ns, tx, id, command, &in, flags);
+		if (ret != -ESRCH)
+			break;
+		proc_sweep(ns);
+		flags = MSG_SWEPT;
+		ret = 0;
+	}
+	if (ret == 0 && command == IPC_RMID)
+		msg_reap(ns);
+	return ret;
 }
 
 int msg_ctl(struct ipc_namespace *ns, int id, int command, void *buf)

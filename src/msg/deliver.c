@@ -83,33 +83,89 @@ int msg_deliver(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, 
 	return ret < 0 ? ret : 0;
 }
 
+/* May it still? 0; -EACCES; MSG_RETRY: only it can tell. */
+static int still_allowed(const struct msg_queue *msq, const struct msg_sleeper *self)
+{
+	int access = self->search ? 0444 : 0222;
+
+	if (self->capable)
+		return 0;
+	if (self->n_groups > MSG_GROUPS)
+		return MSG_RETRY;
+	return ipc_granted_to(&msq->q_perm, access, self->euid, self->egid, self->groups,
+			      self->n_groups) ?
+		       0 :
+		       -EACCES;
+}
+
+/* One who may not wait here any more. */
+static void expunge(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq,
+		    struct msg_sleeper *self, int reason, struct wake_q *wake_q)
+{
+	sleeper_unlink(ns, tx, self->search ? &msq->q_receivers : &msq->q_senders, &self->sleeper,
+		       reason);
+	if (self->msg) {
+		msg_free(ns, tx, msq, self->msg);
+		tx_set(tx, self->msg, 0);
+	}
+	wake_q_add(ns, wake_q, &self->sleeper);
+}
+
+/* -ESRCH as msg_deliver(). */
+static int serve_sender(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq,
+			struct msg_sleeper *sender, int flags, struct wake_q *wake_q)
+{
+	ref_t msg = sender->msg;
+	int ret;
+
+	if (!(flags & MSG_SWEPT) && !sleeper_proc_lives(ns, sender->sleeper.proc))
+		return -ESRCH;
+	ret = still_allowed(msq, sender);
+	if (ret < 0) {
+		expunge(ns, tx, msq, sender, ret, wake_q);
+		return 0;
+	}
+	tx_set(tx, sender->msg, 0);
+	ret = msg_deliver(ns, tx, msq, msg, sender->sleeper.pid, flags, wake_q);
+	if (ret < 0)
+		return ret;
+	sleeper_unlink(ns, tx, &msq->q_senders, &sender->sleeper, 0);
+	wake_q_add(ns, wake_q, &sender->sleeper);
+	return 0;
+}
+
+/*
+ * In the kernel's order: those that fit, each by itself, stay in front and are tried one after the other; those that
+ * don't go behind them; one that finds its room taken, to the end.
+ */
 int msg_serve_senders(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, int flags,
 		      struct wake_q *wake_q)
 {
-	ref_t next;
+	uint64_t cbytes = msq->q_cbytes, qnum = msq->q_qnum;
+	ref_t last = msq->q_senders.last, next, at = msq->q_senders.first;
+	unsigned n = 0;
 
-	for (ref_t at = msq->q_senders.first; at; at = next) {
+	for (bool more = at; more; at = next) {
 		struct msg_sleeper *sender = msg_sleeper_at(ns, at);
-		ref_t msg = sender->msg;
-		int ret;
 
 		next = sender->sleeper.next;
-		if (!msg_fits(msq->q_cbytes, msq->q_qnum, msq->q_qbytes, sender->maxsize))
-			continue;
-		if (!(flags & MSG_SWEPT) && !sleeper_proc_lives(ns, sender->sleeper.proc))
-			return -ESRCH;
-		/* It may send no longer: that is for its own credentials to say. */
-		if (sender->perm_epoch != msq->perm_epoch) {
-			sleeper_unlink(ns, tx, &msq->q_senders, &sender->sleeper, MSG_RETRY);
-			wake_q_add(ns, wake_q, &sender->sleeper);
-			continue;
-		}
-		tx_set(tx, sender->msg, 0);
-		ret = msg_deliver(ns, tx, msq, msg, sender->sleeper.pid, flags, wake_q);
+		more = at != last;
+		if (msg_fits(cbytes, qnum, msq->q_qbytes, sender->maxsize))
+			n++;
+		else
+			sleeper_move_last(ns, tx, &msq->q_senders, &sender->sleeper);
+	}
+	for (at = msq->q_senders.first; n > 0; n--, at = next) {
+		struct msg_sleeper *sender = msg_sleeper_at(ns, at);
+		int ret = 0;
+
+		next = sender->sleeper.next;
+		if (msg_fits(msq->q_cbytes, msq->q_qnum, msq->q_qbytes, sender->maxsize))
+			ret = serve_sender(ns, tx, msq, sender, flags, wake_q);
+		else
+			sleeper_move_last(ns, tx, &msq->q_senders, &sender->sleeper);
 		if (ret < 0)
 			return ret;
-		sleeper_unlink(ns, tx, &msq->q_senders, &sender->sleeper, 0);
-		wake_q_add(ns, wake_q, &sender->sleeper);
 	}
 	return 0;
 }
@@ -122,14 +178,18 @@ void msg_put_back(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq
 		msg_insert(ns, tx, msq, ref);
 }
 
-void msg_retry_all(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq,
-		   struct wake_q *wake_q)
+int msg_changed(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, int flags,
+		struct wake_q *wake_q)
 {
 	ref_t next;
 
 	for (ref_t at = msq->q_receivers.first; at; at = next) {
-		next = sleeper_at(ns, at)->next;
-		hand_over(ns, tx, msq, msg_sleeper_at(ns, at), 0, MSG_RETRY, wake_q);
+		struct msg_sleeper *receiver = msg_sleeper_at(ns, at);
+		int ret = still_allowed(msq, receiver);
+
+		next = receiver->sleeper.next;
+		if (ret < 0)
+			expunge(ns, tx, msq, receiver, ret, wake_q);
 	}
-	msg_serve_senders(ns, tx, msq, MSG_SWEPT, wake_q);
+	return msg_serve_senders(ns, tx, msq, flags, wake_q);
 }

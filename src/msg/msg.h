@@ -15,7 +15,7 @@
  *
  * Invariants (msg_queue_check)
  *  1. q_qnum and q_cbytes are the number and the sizes of the messages in q_messages, which are in order of `number`.
- *  2. No message in q_messages matches a sleeping receiver; no sleeping sender's message fits, unless told to try again.
+ *  2. No message in q_messages matches a sleeping receiver; no sleeping sender's message fits.
  *  3. n_in_hand is the number of receivers of this queue that are DONE with a message.
  *  4. Memory of a msg_queue is only ever one.
  *
@@ -73,6 +73,8 @@ struct msg_queue {
 };
 _Static_assert(sizeof(struct msg_queue) == 128 + 64 + 24 + 8 + 4 + 36 + 8, "layout");
 
+#define MSG_GROUPS 5
+
 /* record: a sleeping receiver or sender */
 struct msg_sleeper {
 	struct sleeper sleeper;
@@ -80,10 +82,13 @@ struct msg_sleeper {
 	uint64_t maxsize; /* receiver: what fits its buffer; sender: of its message */
 	uint32_t search;  /* receiver: enum msg_search; sender: 0 */
 	ref_t msg;	  /* receiver: what it was handed; sender: its message */
-	uint32_t perm_epoch;
-	uint32_t pad;
+	/* Who it is, for whoever changes the queue's mode or owner while it sleeps. */
+	uint32_t euid, egid;
+	uint16_t capable;  /* CAP_IPC_OWNER */
+	uint16_t n_groups; /* more than MSG_GROUPS: only it can tell */
+	uint32_t groups[MSG_GROUPS];
 };
-_Static_assert(sizeof(struct msg_sleeper) == 72 + 32, "layout");
+_Static_assert(sizeof(struct msg_sleeper) == 128, "layout");
 _Static_assert(sizeof(struct msg_sleeper) <= SLEEPER_SIZE, "it is a sleeper");
 
 int msg_get(struct ipc_namespace *ns, key_t key, int flag);

@@ -83,6 +83,16 @@ static void refuse(struct sleep *sleep)
 
 static const struct sleep_ops sleep_ops = {give_up, look_around, refuse};
 
+static void note_who(struct msg_sleeper *self)
+{
+	int n = cred_groups(self->groups, MSG_GROUPS);
+
+	self->euid = cred_euid();
+	self->egid = cred_egid();
+	self->n_groups = n > MSG_GROUPS ? MSG_GROUPS + 1 : n;
+	self->capable = cred_capable(VEE_CAP_IPC_OWNER);
+}
+
 /* Commits with the sleeper in the list. msg: the sender's. */
 static int enqueue(struct call *call, struct tx *tx, struct msg_queue *msq, ref_t msg)
 {
@@ -95,7 +105,7 @@ static int enqueue(struct call *call, struct tx *tx, struct msg_queue *msq, ref_
 	self->search = call->sends ? 0 : call->search;
 	if (!call->sends && call->flag & MSG_NOERROR)
 		self->maxsize = INT_MAX;
-	self->perm_epoch = msq->perm_epoch;
+	note_who(self);
 	tx_set(tx, self->msg, msg);
 	sleeper_append(ns, tx, call->sends ? &msq->q_senders : &msq->q_receivers, &self->sleeper);
 	*call->sleep = (struct sleep){.ns = ns,

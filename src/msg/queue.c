@@ -154,48 +154,65 @@ static ref_t next_leftover(struct ipc_namespace *ns, struct tx *tx, struct msg_q
 	return 0;
 }
 
-/* All is freed: the record may be used again. */
-static void retire(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq)
+/* All is freed: the record may be used again. *link leads to it in the list of dying ones. */
+static void retire(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, ref_t *link)
 {
 	struct ipc_namespace_record *record = ns->record;
 
 	tx_set(tx, msq->kept_bytes, 0);
-	tx_set(tx, record->msg_dying, msq->next_free);
+	tx_set(tx, *link, msq->next_free);
 	tx_set(tx, msq->next_free, record->msg_queues);
 	tx_set(tx, record->msg_queues, arena_ref(&ns->arena, msq));
 }
 
-void msg_reap(struct ipc_namespace *ns)
+/* One of the dying that has anything to free, or can be retired; its lock is in the transaction. NULL: none. */
+static struct msg_queue *next_dying(struct ipc_namespace *ns, struct tx *tx, ref_t **ret_link)
 {
-	struct ipc_namespace_record *record = ns->record;
+	ref_t *link = &ns->record->msg_dying;
+
+	while (*link) {
+		struct msg_queue *msq = msg_queue_at(ns, *link);
+		bool kept = false;
+
+		for (unsigned class = 0; class < MSG_CLASSES; class ++)
+			kept |= msq->kept[class] != 0;
+		/* A message in somebody's hands is still to come. */
+		if (msq->messages || kept || load_acquire(msq->n_in_hand) == 0) {
+			tx_lock(tx, &msq->lock);
+			*ret_link = link;
+			return msq;
+		}
+		link = &msq->next_free;
+	}
+	return NULL;
+}
+
+static bool reap_some(struct ipc_namespace *ns)
+{
 	struct msg_queue *msq;
+	ref_t *link, ref = 0;
 	struct tx *tx;
 
-	while (load_acquire(record->msg_dying)) {
-		ref_t ref = 0;
-
-		if (tx_begin(&ns->arena, &tx) < 0)
-			return;
-		tx_lock(tx, &ipc_ids_of(ns, IPC_MSG_IDS)->lock);
-		msq = record->msg_dying ? msg_queue_at(ns, record->msg_dying) : NULL;
-		if (msq) {
-			tx_lock(tx, &msq->lock);
-			for (unsigned i = 0; i < REAP_BATCH; i++) {
-				ref = next_leftover(ns, tx, msq);
-				if (!ref)
-					break;
-				arena_free(tx, ref);
-			}
-			/* A message in somebody's hands is still to come. */
-			if (!ref && msq->n_in_hand == 0)
-				retire(ns, tx, msq);
-			else if (!ref)
-				msq = NULL;
-		}
-		tx_commit(tx);
-		if (!msq)
-			return;
+	if (tx_begin(&ns->arena, &tx) < 0)
+		return false;
+	tx_lock(tx, &ipc_ids_of(ns, IPC_MSG_IDS)->lock);
+	msq = next_dying(ns, tx, &link);
+	for (unsigned i = 0; msq && i < REAP_BATCH; i++) {
+		ref = next_leftover(ns, tx, msq);
+		if (!ref)
+			break;
+		arena_free(tx, ref);
 	}
+	if (msq && !ref && msq->n_in_hand == 0)
+		retire(ns, tx, msq, link);
+	tx_commit(tx);
+	return msq;
+}
+
+void msg_reap(struct ipc_namespace *ns)
+{
+	while (load_acquire(ns->record->msg_dying) && reap_some(ns))
+		;
 }
 
 int msg_lock(struct ipc_namespace *ns, int id, struct tx **ret_tx, struct msg_queue **ret_msq)

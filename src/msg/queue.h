@@ -69,9 +69,9 @@ int msg_serve_senders(struct ipc_namespace *ns, struct tx *tx, struct msg_queue 
 /* A message that a receiver had in hand, and will not take: to another, or to its place. */
 void msg_put_back(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, ref_t ref,
 		  struct wake_q *wake_q);
-/* After IPC_SET: receivers try again, senders do when there is room for them. */
-void msg_retry_all(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq,
-		   struct wake_q *wake_q);
+/* After IPC_SET: receivers that may wait here no longer leave; senders for whom there is room send, or leave. 0 or -ESRCH. */
+int msg_changed(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, int flags,
+		struct wake_q *wake_q);
 /* The journal room for all that one change of a queue may bring about. */
 int msg_reserve(struct ipc_namespace *ns, struct tx *tx, const struct msg_queue *msq);
 /* What a sleeper gets that has to begin again. Never seen by a caller. */

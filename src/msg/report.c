@@ -186,7 +186,6 @@ const char *msg_check(struct ipc_namespace *ns)
 	const char *wrong = NULL;
 	struct tx *tx;
 
-	msg_reap(ns);
 	for (int i = -1; !wrong && (i = idr_next(&ns->arena, idr, i + 1)) >= 0;) {
 		struct msg_queue *msq = msg_record(ns, i);
 

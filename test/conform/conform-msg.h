@@ -120,7 +120,7 @@ static inline int msg_new_of(unsigned long qbytes)
 		assert_int_equal(holds.msg_cbytes, cbytes); \
 	} while (0)
 
-/* --- messages: of strings without their final 0, or of a size and made up; none of this sleeps --- */
+/* --- messages: strings without their final 0, or of a size and made up; none of this sleeps --- */
 
 static inline char text_byte(long type, size_t at)
 {
@@ -265,7 +265,7 @@ static inline int call_take(void *arg)
 
 /* --- who sleeps --- */
 
-/* One look at a thread: its state ('S' asleep, 'T' stopped …; 0: it is gone) and its time used. */
+/* One look at a thread: its state ('S' asleep, 'T' stopped; 0: it is gone) and its time used. */
 static inline char task_look(pid_t pid, pid_t tid, unsigned long *ticks)
 {
 	char path[64], line[512], state = 0;
@@ -284,6 +284,7 @@ static inline char task_look(pid_t pid, pid_t tid, unsigned long *ticks)
 	return state;
 }
 
+/* For one that is known to be about to call. */
 static inline bool task_sleeps(pid_t pid, pid_t tid)
 {
 	unsigned long first, ticks;
@@ -298,7 +299,7 @@ static inline bool task_sleeps(pid_t pid, pid_t tid)
 	return true;
 }
 
-/* False if it ends, or does not come to sleep. For one that is known to be about to call. */
+/* False if it ends, or does not come to sleep. */
 #define AWAIT_ASLEEP(pid) (AWAIT(!child_lives(pid) || task_sleeps(pid, pid)) && child_lives(pid))
 
 /* A child in one call, in memory that it shares with the test. */
@@ -311,6 +312,7 @@ struct sleeper {
 	long type; /* of the message, or asked for */
 	size_t size;
 	int flags;
+	void *at; /* instead of its own buffer */
 	pid_t pid;
 	_Atomic int calls; /* about to */
 	struct message m;  /* to send */
@@ -351,7 +353,9 @@ static inline int sleeper_run(void *arg)
 	s->m.type = s->type;
 	s->calls = 1;
 	if (s->sends)
-		return ERR(msgsnd(s->id, &s->m, s->size, s->flags));
+		return ERR(msgsnd(s->id, s->at ? s->at : &s->m, s->size, s->flags));
+	if (s->at)
+		return ERR(msgrcv(s->id, s->at, s->size, s->type, s->flags));
 	s->got = take(s->id, s->size, s->type, s->flags);
 	return s->got.err;
 }

@@ -1,7 +1,8 @@
 /*
  * What the conformance tests of calls that sleep share: time, polling, children, limits.
  *
- * How a test waits: it polls for what it waits for, and gives up after a while. Nothing waits for a fixed time.
+ * How a test waits: it polls for what it waits for, and gives up after a while, never for a fixed
+ * time alone.
  */
 #ifndef CONFORM_WAIT_H
 #define CONFORM_WAIT_H

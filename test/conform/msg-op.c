@@ -1,4 +1,4 @@
-/* msgsnd() and msgrcv() that need not sleep: what they move, what they refuse, and in which order. */
+/* msgsnd() and msgrcv() that need not sleep: what they move, and what they refuse, in which order. */
 #include "conform-msg.h"
 
 #include <sys/syscall.h>
@@ -14,7 +14,7 @@ static struct msginfo limits_here(void)
 	return info;
 }
 
-/* Two pages, of which the second faults. Whoever wants a struct to be cut off puts it before the second. */
+/* Two pages, of which the second faults: what lies on their border is cut off. */
 static char *half_bad(void)
 {
 	char *two = mmap(NULL, 2 * page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -322,7 +322,7 @@ static void MSG_EXCEPT_means_nothing_beside_zero_or_a_negative_type(void **state
 	assert_int_equal(m.type, 2);
 }
 
-/* The rules, said once more, on random queues: what is left in `type` is in the order of sending. */
+/* The rules, said once more: the index that is to be taken; `type` is in the order of sending. */
 static int expected(const long *type, int n, long asked, bool except)
 {
 	int best = -1;
@@ -780,7 +780,7 @@ static void a_refused_send_changes_nothing(void **state)
 	half_bad_free(two);
 }
 
-/* Which refusal comes first: EFAULT of the type; EINVAL of size, id < 0, type; EFAULT of the text; the queue. */
+/* The order: EFAULT of the type; EINVAL of size, id < 0, type; EFAULT of the text; the queue. */
 static void EINVAL_of_size_and_type_comes_before_EFAULT_of_the_text(void **state)
 {
 	(void)state;
@@ -1105,7 +1105,7 @@ static void MSG_COPY_to_a_bad_pointer_is_EFAULT_and_loses_nothing(void **state)
 	munmap(fixed, page_size());
 }
 
-/* The kernel fills its copy from the buffer first: so what cannot be read is EFAULT before all about the queue. */
+/* The kernel fills its copy from the buffer first: so what cannot be read is EFAULT before that. */
 static void MSG_COPY_to_what_cannot_be_read_is_EFAULT_before_ENOMSG_and_a_stale_id(void **state)
 {
 	(void)state;

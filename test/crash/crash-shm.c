@@ -154,19 +154,19 @@ static void hold_memory(struct ipc_namespace *ns)
 	tx_commit(tx);
 }
 
-/* Frees every other and takes more than the heap has. */
+/* Takes more than the heap has, then frees every other: never the other way round. */
 static void use_memory(struct ipc_namespace *ns)
 {
 	struct tx *tx;
 	ref_t ref;
 
 	must(tx_begin(&ns->arena, &tx), "tx_begin");
-	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i += 2)
-		arena_free(tx, held[i]);
 	must(arena_alloc(tx, 16, &ref), "arena_alloc");
 	must(arena_alloc(tx, 1, &ref), "arena_alloc");
 	must(arena_alloc(tx, 70 * ARENA_PAGE, &ref), "arena_alloc");
 	must(arena_alloc(tx, 2 * ARENA_PAGE, &ref), "arena_alloc");
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i += 2)
+		arena_free(tx, held[i]);
 	tx_commit(tx);
 }
 
