@@ -111,7 +111,7 @@ static void expunge(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *m
 	wake_q_add(ns, wake_q, &self->sleeper);
 }
 
-/* -ESRCH as msg_deliver(). */
+/* One that fitted when it was woken, as the kernel would say. -ESRCH as msg_deliver(). */
 static int serve_sender(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq,
 			struct msg_sleeper *sender, int flags, struct wake_q *wake_q)
 {
@@ -123,6 +123,10 @@ static int serve_sender(struct ipc_namespace *ns, struct tx *tx, struct msg_queu
 	ret = still_allowed(msq, sender);
 	if (ret < 0) {
 		expunge(ns, tx, msq, sender, ret, wake_q);
+		return 0;
+	}
+	if (!msg_fits(msq->q_cbytes, msq->q_qnum, msq->q_qbytes, sender->maxsize)) {
+		sleeper_move_last(ns, tx, &msq->q_senders, &sender->sleeper);
 		return 0;
 	}
 	tx_set(tx, sender->msg, 0);
@@ -157,13 +161,10 @@ int msg_serve_senders(struct ipc_namespace *ns, struct tx *tx, struct msg_queue 
 	}
 	for (at = msq->q_senders.first; n > 0; n--, at = next) {
 		struct msg_sleeper *sender = msg_sleeper_at(ns, at);
-		int ret = 0;
+		int ret;
 
 		next = sender->sleeper.next;
-		if (msg_fits(msq->q_cbytes, msq->q_qnum, msq->q_qbytes, sender->maxsize))
-			ret = serve_sender(ns, tx, msq, sender, flags, wake_q);
-		else
-			sleeper_move_last(ns, tx, &msq->q_senders, &sender->sleeper);
+		ret = serve_sender(ns, tx, msq, sender, flags, wake_q);
 		if (ret < 0)
 			return ret;
 	}
