@@ -17,17 +17,23 @@ static struct msg_queue *seen[SEEN];
 
 struct msg_queue *msg_record(struct ipc_namespace *ns, int id)
 {
-	struct msg_queue *msq = load_acquire(seen[(unsigned)id % SEEN]);
+	const struct idr *idr = &ipc_ids_of(ns, IPC_MSG_IDS)->ipcs_idr;
+	struct msg_queue *msq =
+		id < 0 ? NULL : msg_queue_at(ns, idr_find(&ns->arena, idr, id % IPCMNI));
 
-	if (id < 0)
-		return NULL;
-	if (likely(msq && load_acquire(msq->q_perm.id) == id && ns == load_acquire(namespace_own)))
-		return msq;
-	msq = msg_queue_at(
-		ns, idr_find(&ns->arena, &ipc_ids_of(ns, IPC_MSG_IDS)->ipcs_idr, id % IPCMNI));
 	if (msq && ns == load_acquire(namespace_own))
 		__atomic_store_n(&seen[(unsigned)id % SEEN], msq, __ATOMIC_RELEASE);
 	return msq;
+}
+
+/* By the whole id. */
+static struct msg_queue *find_record(struct ipc_namespace *ns, int id)
+{
+	struct msg_queue *msq = load_acquire(seen[(unsigned)id % SEEN]);
+
+	if (likely(msq && load_acquire(msq->q_perm.id) == id && ns == load_acquire(namespace_own)))
+		return msq;
+	return msg_record(ns, id);
 }
 
 /* In a transaction of its own: whoever comes to it without a lock, by an id that is stale, finds a record. */
@@ -217,7 +223,7 @@ void msg_reap(struct ipc_namespace *ns)
 
 int msg_lock(struct ipc_namespace *ns, int id, struct tx **ret_tx, struct msg_queue **ret_msq)
 {
-	struct msg_queue *msq = msg_record(ns, id);
+	struct msg_queue *msq = find_record(ns, id);
 	int ret = msq ? tx_begin(&ns->arena, ret_tx) : -EINVAL;
 
 	if (ret < 0)
