@@ -480,7 +480,7 @@ int os_copy_to(void *to, const void *from, size_t size)
 	if (size < sizeof(uid_t) || size > 4096)
 		ret = copy_across(SYS_process_vm_writev, (void *)from, to, size);
 	else
-		ret = CALL(SYS_getresuid, to, last, to) < 0 ? -EFAULT : -ENOSYS;
+		ret = CALL(SYS_getresuid, to, last, to) == -EFAULT ? -EFAULT : -ENOSYS;
 	if (ret != -ENOSYS)
 		return ret;
 	memcpy(to, from, size);

@@ -48,8 +48,8 @@ struct ipc_namespace_record {
 	uint32_t unused;
 	uint32_t used_sems;
 	ref_t sem_blocks
-		[12];	  /* free ones, by size class: memory of sets is only ever that of sets */
-	ref_t sem_queues; /* free ones: the same */
+		[12]; /* free ones, by size class: memory of sets is only ever that of sets */
+	uint32_t pad;
 	ref_t msg_queues; /* free ones */
 	ref_t msg_dying; /* removed ones whose messages are still to be freed; lock of the msg ids */
 	ref_t sleepers[3]; /* free ones, by kind; proc_lock */

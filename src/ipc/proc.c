@@ -189,8 +189,8 @@ static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, in
 /* Has the slot something that an exec ends? */
 static bool has_leftovers(const struct proc *proc)
 {
-	return load_acquire(proc->shm_clist) || load_acquire(proc->sem_queues) ||
-	       load_acquire(proc->sleepers) || load_acquire(proc->removing);
+	return load_acquire(proc->shm_clist) || load_acquire(proc->sleepers) ||
+	       load_acquire(proc->removing);
 }
 
 bool proc_is_going(const struct proc *proc)

@@ -45,10 +45,9 @@ struct proc {
 	uint32_t generation;
 	ref_t shm_clist;   /* its attachments: struct shm_file_data; lock of the shm ids */
 	ref_t sem_undo;	   /* list_proc of its struct sem_undo; lock of the sem ids */
-	ref_t sem_queues;  /* its struct sem_queue; lock of the sem ids */
 	uint32_t removing; /* a segment of which it unlinks the file: see shm.h */
 	ref_t sleepers;	   /* its struct sleeper; proc_lock */
-	uint8_t pad[36];
+	uint8_t pad[40];
 };
 _Static_assert(sizeof(pthread_mutex_t) == 40, "layout");
 _Static_assert(sizeof(struct proc) == ARENA_PROC_SIZE, "layout");

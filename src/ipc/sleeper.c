@@ -247,8 +247,9 @@ void sleeper_fill(struct ipc_namespace *ns, struct sleeper *sleeper, ref_t objec
 {
 	sleeper->futex = SLEEPER_AWAKE;
 	sleeper->status = -EIDRM; /* what it is if the object goes */
-	sleeper->object = object;
-	sleeper->incarnation = incarnation;
+	/* Another object, for which it was DONE, may look whether it still is. */
+	__atomic_store_n(&sleeper->object, object, __ATOMIC_RELAXED);
+	__atomic_store_n(&sleeper->incarnation, incarnation, __ATOMIC_RELAXED);
 	sleeper->pid = *ns->pid;
 	sleeper->tid = my_tid(ns);
 	sleeper->since = os_seconds();
@@ -444,13 +445,9 @@ static bool is_out(const struct sleep *sleep)
 static void look_around(struct sleep *sleep)
 {
 	uint64_t soon = sleep->look_ns < SLEEP_POLL_NS ? 2 * sleep->look_ns : LOOK_FIRST_NS;
-	bool live = true;
 
 	proc_sweep(sleep->ns);
-	for (unsigned i = 0; i < sleep->n_listen; i++)
-		live &= sleeper_proc_lives(sleep->ns, sleep->listen[i]);
-	sleep->ops->look_around(sleep);
-	if (!live && soon < sleep->look_ns)
+	if (!sleep->ops->look_around(sleep) && soon < sleep->look_ns)
 		sleep->look_ns = soon;
 }
 

@@ -120,8 +120,8 @@ struct sleep;
 struct sleep_ops {
 	/* Out of the list with this error; called with the object's lock, commits. */
 	void (*give_up)(struct sleep *sleep, struct tx *tx, int error);
-	/* After a doorbell, or a while: sees to the dead; names the doorbells anew. */
-	void (*look_around)(struct sleep *sleep);
+	/* After a doorbell, or a while, and a sweep: names the doorbells anew. false: some seem to be dead still. */
+	bool (*look_around)(struct sleep *sleep);
 	/* The thread is cancelled: takes back what was done for it, if anything; called without lock. May be NULL. */
 	void (*refuse)(struct sleep *sleep);
 };

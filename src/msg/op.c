@@ -58,11 +58,12 @@ static void give_up(struct sleep *sleep, struct tx *tx, int error)
 }
 
 /* proc_sweep() has put back what the dead had in hand, and so told this sleeper if it is for it. */
-static void look_around(struct sleep *sleep)
+static bool look_around(struct sleep *sleep)
 {
 	const struct msg_queue *msq = sleep->object;
 
 	sleep->look_ns = load_acquire(msq->n_in_hand) ? SLEEP_POLL_NS : SLEEP_LOOK_NS;
+	return true;
 }
 
 /* A receiver with a message in hand. */

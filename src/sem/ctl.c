@@ -251,13 +251,13 @@ static int ctl_setval(struct ipc_namespace *ns, int id, int num, int value)
 static int count_semcnt(struct ipc_namespace *ns, const struct sem_array *sma, unsigned num,
 			bool zero)
 {
-	const ref_t lists[] = {sma->pending_alter, sma->pending_const};
+	const ref_t lists[] = {sma->pending_alter.first, sma->pending_const.first};
 	int n = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
 		const struct sem_queue *q;
 
-		for (ref_t ref = lists[i]; ref; ref = q->next) {
+		for (ref_t ref = lists[i]; ref; ref = q->sleeper.next) {
 			const struct sembuf *sop;
 
 			q = sem_queue_at(ns, ref);

@@ -80,17 +80,18 @@ unsigned sem_waiters(struct ipc_namespace *ns, int id, struct sem_waiter_entry *
 
 	if (sem_lock_swept(ns, id, &tx, &sma) < 0)
 		return 0;
-	const ref_t lists[] = {sma->pending_alter, sma->pending_const};
+	const ref_t lists[] = {sma->pending_alter.first, sma->pending_const.first};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
 		const struct sem_queue *q;
 
-		for (ref_t ref = lists[i]; ref; ref = q->next, n++) {
+		for (ref_t ref = lists[i]; ref; ref = q->sleeper.next, n++) {
 			q = sem_queue_at(ns, ref);
 			if (n < max)
 				entries[n] = (struct sem_waiter_entry){
-					q->pid, q->tid, sem_queue_sops(ns, q)[q->blocking],
-					q->nsops, q->since};
+					q->sleeper.pid, q->sleeper.tid,
+					sem_queue_sops(ns, q)[q->blocking], q->nsops,
+					q->sleeper.since};
 		}
 	}
 	tx_commit(tx);
@@ -175,8 +176,9 @@ static const char *check_sleeper(struct ipc_namespace *ns, const struct sem_arra
 	const struct sem_undo *un = q->undo ? sem_undo_at(ns, q->undo) : NULL;
 	unsigned blocking;
 
-	if (!sem_queue_is(q, SEM_Q_QUEUED) || sem_array_at(ns, q->set) != sma ||
-	    q->incarnation != sma->incarnation)
+	if (!sleeper_is(&q->sleeper, SLEEPER_QUEUED) ||
+	    sem_array_at(ns, q->sleeper.object) != sma ||
+	    q->sleeper.incarnation != sma->incarnation)
 		return "a sleeper does not know its set";
 	if (q->nsops == 0 || q->nsops > q->sops_room || q->blocking >= q->nsops)
 		return "a sleeper's operations are not all there";
@@ -205,14 +207,14 @@ static const char *check_list(struct ipc_namespace *ns, const struct sem_array *
 
 		if (!lies_in_heap(ns, ref) || n++ > LIST_LONGEST)
 			return "a list of sleepers is a ring, or leaves the file";
-		if (q->prev != prev)
+		if (q->sleeper.prev != prev)
 			return "a list of sleepers is not linked both ways";
 		wrong = check_sleeper(ns, sma, q);
 		if (wrong)
 			return wrong;
 		*n_complex += q->nsops > 1;
 		prev = ref;
-		ref = q->next;
+		ref = q->sleeper.next;
 	}
 	return prev == last ? NULL : "a list of sleepers does not know its last";
 }
@@ -223,10 +225,10 @@ const char *sem_array_check(struct ipc_namespace *ns, const struct sem_array *sm
 	const char *wrong = check_undo(ns, sma);
 
 	if (!wrong)
-		wrong = check_list(ns, sma, sma->pending_alter, sma->pending_alter_last,
+		wrong = check_list(ns, sma, sma->pending_alter.first, sma->pending_alter.last,
 				   &n_complex);
 	if (!wrong)
-		wrong = check_list(ns, sma, sma->pending_const, sma->pending_const_last,
+		wrong = check_list(ns, sma, sma->pending_const.first, sma->pending_const.last,
 				   &n_complex);
 	if (!wrong && n_complex != sma->n_complex)
 		wrong = "n_complex is not the number of sleepers with several operations";
@@ -248,7 +250,7 @@ static const char *check_free(struct ipc_namespace *ns)
 			if (!lies_in_heap(ns, ref) || n++ > ARENA_PAGES * 16)
 				return "a list of free sets is a ring, or leaves the file";
 			if (!sma->sem_perm.deleted || sma->size_class != class ||
-			    sma->pending_alter || sma->pending_const || sma->list_id)
+			    sma->pending_alter.first || sma->pending_const.first || sma->list_id)
 				return "a free set is in use";
 			for (uint32_t i = 0; i < room; i++)
 				if (!(word_get(&sma->words[i]) & SEM_HELD))

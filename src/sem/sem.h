@@ -34,13 +34,14 @@
  *  QUEUE_TELL  status is stored before the futex word says SEM_TOLD | the sleeper loads the futex word before status.
  *
  * A death. Of a sleeper: whoever is about to do its operation looks at its process first. After its operation was done
- * for it, but before it took note (SEM_Q_DONE): the operation is taken back; until then the set's `served` names it,
+ * for it, but before it took note (SLEEPER_DONE): the operation is taken back; until then the set's `served` names it,
  * and its words are held back, so that everybody looks at its process. Of one with adjustments: the words are held
  * back, so that everybody passes by the lock, where the processes of all adjustments are looked at. Of the waker, before
- * it woke anybody: a sleeper never sleeps longer than SEM_POLL_NS without a look.
+ * it woke anybody: a sleeper never sleeps longer than SLEEP_LOOK_NS without a look.
  */
 #pragma once
 
+#include "ipc/sleeper.h"
 #include "ipc/util.h"
 #include "sem/rules.h"
 
@@ -55,12 +56,12 @@ struct sem_array {
 
 	struct arena_lock lock;
 
-	ref_t pending_alter, pending_alter_last; /* struct sem_queue, the oldest first */
-	ref_t pending_const, pending_const_last; /* of them, those that change nothing */
-	ref_t list_id;				 /* struct sem_undo */
-	uint32_t n_adjusting;			 /* of them, those with adjustments */
-	ref_t adjusting;			 /* one of these, if there is just one */
-	uint32_t undo_epoch; /* a sem_undo of another epoch has no adjustments */
+	struct sleeper_list pending_alter; /* struct sem_queue */
+	struct sleeper_list pending_const; /* those that change nothing */
+	ref_t list_id;			   /* struct sem_undo */
+	uint32_t n_adjusting;		   /* of them, those with adjustments */
+	ref_t adjusting;		   /* one of these, if there is just one */
+	uint32_t undo_epoch;		   /* a sem_undo of another epoch has no adjustments */
 	uint32_t update_due; /* do_smart_update was left unfinished for want of memory */
 	uint32_t n_complex;  /* sleepers with several operations */
 	uint32_t size_class; /* the block is SEM_BLOCK_MIN << size_class bytes */
@@ -93,43 +94,20 @@ _Static_assert(sizeof(struct sem_served) == 64, "layout");
 #define SEM_BLOCK_MIN	  256u
 #define SEM_BLOCK_CLASSES 12u
 
-/* The state of a sem_queue: the low half of `state`; the high half is one more with each new owner. */
-enum {
-	SEM_Q_IDLE = 0, /* its process does with it what it likes */
-	SEM_Q_QUEUED,
-	SEM_Q_DONE, /* out of the list, status is valid; its thread has not taken note yet */
-};
-
-/* Values of sem_queue.futex; CRITICAL_SIGNAL may be added. */
-enum {
-	SEM_AWAKE = 0,
-	SEM_ASLEEP = 1,
-	SEM_TOLD = 2,
-};
-
-/* record: a sleeper. While IDLE its process writes it; else guarded by the set's lock, but for futex. */
+/* record: a sleeper. While IDLE its process writes it; else guarded by the set's lock. */
 struct sem_queue {
-	uint64_t state;
-	uint32_t futex;
-	int32_t status;
-	ref_t next, prev;	    /* in the pending list */
-	ref_t proc_next, proc_prev; /* of its process */
-	ref_t set;
-	uint32_t incarnation; /* of the set */
-	uint32_t proc;	      /* slot */
-	int32_t pid, tid;
+	struct sleeper sleeper;
 	uint32_t nsops;
 	uint32_t blocking; /* index of the operation that waits */
 	uint16_t alter, repeats;
 	ref_t undo; /* struct sem_undo or 0 */
 	uint32_t sops_room;
 	ref_t sops;	    /* sops_room struct sembuf, then as many uint32_t: see below */
-	ref_t told_next;    /* while being told */
 	uint32_t set_epoch; /* of the set when it was served */
 	uint32_t pad;
-	int64_t since; /* CLOCK_REALTIME, seconds */
 };
-_Static_assert(sizeof(struct sem_queue) == 96, "layout");
+_Static_assert(sizeof(struct sem_queue) == 72 + 32, "layout");
+_Static_assert(sizeof(struct sem_queue) <= SLEEPER_SIZE, "it is a sleeper");
 
 /*
  * sops: the operations, and behind them, from when they were done, the sempid that each found: for
@@ -149,9 +127,6 @@ struct sem_undo {
 	int16_t semadj[];
 };
 _Static_assert(sizeof(struct sem_undo) == 40, "layout");
-
-/* A sleeper without a doorbell to wait on looks around this often; with one, five times less often. */
-#define SEM_POLL_NS 20000000ull
 
 int sem_get(struct ipc_namespace *ns, key_t key, int nsems, int flag);
 /* timeout NULL: none. As in the kernel nsops has 32 bits, whatever <sys/sem.h> says. Reads sops and timeout from the caller's memory: -EFAULT for a bad one. */

@@ -153,10 +153,10 @@ void freeary(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma)
 	ipc_rmid(ns, tx, IPC_SEM_IDS, &sma->sem_perm);
 	/* From here on what names this set is stale: sleepers (their status says EIDRM already), undo. */
 	tx_set(tx, sma->incarnation, sma->incarnation + 1);
-	tx_set(tx, sma->pending_alter, 0);
-	tx_set(tx, sma->pending_alter_last, 0);
-	tx_set(tx, sma->pending_const, 0);
-	tx_set(tx, sma->pending_const_last, 0);
+	tx_set(tx, sma->pending_alter.first, 0);
+	tx_set(tx, sma->pending_alter.last, 0);
+	tx_set(tx, sma->pending_const.first, 0);
+	tx_set(tx, sma->pending_const.last, 0);
 	tx_set(tx, sma->n_complex, 0);
 	tx_set(tx, sma->list_id, 0);
 	tx_set(tx, sma->n_adjusting, 0);
@@ -197,14 +197,14 @@ int sem_lock(struct ipc_namespace *ns, int id, struct tx **ret_tx, struct sem_ar
 
 bool sem_all_live(struct ipc_namespace *ns, struct sem_array *sma)
 {
-	const ref_t lists[] = {sma->pending_alter, sma->pending_const};
+	const ref_t lists[] = {sma->pending_alter.first, sma->pending_const.first};
 
 	for (ref_t ref = sma->list_id; ref; ref = sem_undo_at(ns, ref)->id_next)
-		if (!sem_proc_lives(ns, sem_undo_at(ns, ref)->proc))
+		if (!sleeper_proc_lives(ns, sem_undo_at(ns, ref)->proc))
 			return false;
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
-		for (ref_t ref = lists[i]; ref; ref = sem_queue_at(ns, ref)->next)
-			if (!sem_proc_lives(ns, sem_queue_at(ns, ref)->proc))
+		for (ref_t ref = lists[i]; ref; ref = sleeper_at(ns, ref)->next)
+			if (!sleeper_proc_lives(ns, sleeper_at(ns, ref)->proc))
 				return false;
 	return !sem_has_served(sma) || sem_served_live(ns, sma) == 0;
 }

@@ -28,11 +28,6 @@ static inline uint32_t *sem_queue_sempids(struct ipc_namespace *ns, const struct
 	return (uint32_t *)(sem_queue_sops(ns, q) + q->sops_room);
 }
 
-static inline bool sem_queue_is(const struct sem_queue *q, uint32_t state)
-{
-	return (uint32_t)load_acquire(q->state) == state;
-}
-
 /* --- set.c: making, finding, removing --- */
 
 /*
@@ -70,7 +65,7 @@ static inline void set_semotime(struct tx *tx, struct sem_array *sma)
 
 static inline bool sem_has_sleepers(const struct sem_array *sma)
 {
-	return sma->pending_alter || sma->pending_const || sma->update_due;
+	return sma->pending_alter.first || sma->pending_const.first || sma->update_due;
 }
 
 /* Is anybody in `served`? false may not be wrong. */
@@ -88,11 +83,6 @@ const char *sem_array_check(struct ipc_namespace *ns, const struct sem_array *sm
 void sem_hold_all(struct sem_array *sma);
 
 /* --- update.c: from a change to those who waited for it --- */
-
-/* The sleepers of a transaction that have been served, to be told after it stands. */
-struct wake_q {
-	ref_t first, last;
-};
 
 /* Applies operations that perform_atomic_semop() has allowed; un may be NULL. */
 void sem_apply(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma, struct sem_undo *un,
@@ -118,7 +108,7 @@ void sem_finish(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
 void sem_tell_removed(struct ipc_namespace *ns, const struct sem_array *sma, struct wake_q *wake_q);
 /* Takes a sleeper out of its set's list; it is DONE then. */
 void unlink_queue(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
-		  struct sem_queue *q);
+		  struct sem_queue *q, int status);
 /* Takes back what was done for a sleeper that never took note of it. */
 void sem_take_back(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
 		   struct sem_queue *q);
@@ -128,9 +118,6 @@ void sem_queue_append(struct ipc_namespace *ns, struct tx *tx, struct sem_array 
 int sem_adjusters_live(struct ipc_namespace *ns, const struct sem_array *sma);
 /* -ESRCH if a process for which this set did something, but which has not taken note yet, seems to be dead. */
 int sem_served_live(struct ipc_namespace *ns, struct sem_array *sma);
-/* Is it plain, without a system call, that the process of the slot lives? */
-bool sem_proc_lives(struct ipc_namespace *ns, uint32_t slot);
-
 /* --- undo.c --- */
 
 /* The adjustments of un that count, or NULL. */
@@ -151,16 +138,9 @@ int find_alloc_undo(struct ipc_namespace *ns, int id);
 
 /* --- queue.c: the sem_queue of this process --- */
 
-/* One that is IDLE and has room for nsops; no transaction is open. */
-int sem_queue_take(struct ipc_namespace *ns, unsigned nsops, ref_t *ret_q);
-/* The same, if the process has kept one; makes none. 0 if not. May be called with locks held. */
-ref_t sem_queue_take_kept(struct ipc_namespace *ns, unsigned nsops);
-/* It is IDLE again. */
-void sem_queue_give(ref_t ref);
-/*
- * Frees the records of a process that is no more, with what they were to their sets. false: it runs still, and does it
- * itself.
- */
-bool sem_queue_drop_all(struct ipc_namespace *ns, struct proc *proc);
-/* In a child after fork. */
-void sem_queue_forget(void);
+/* sleeper_take() and sleeper_take_kept(), with room for nsops. */
+int sem_queue_take(struct ipc_namespace *ns, unsigned nsops, ref_t *ret_q, int *ret_cancel_type);
+ref_t sem_queue_take_kept(struct ipc_namespace *ns, unsigned nsops, int *ret_cancel_type);
+/* What a sleeper that is no more was to its set: a sleeper_cancel_fn. */
+bool sem_queue_cancel(struct ipc_namespace *ns, struct tx *tx, struct sleeper *sleeper,
+		      bool interrupt, struct wake_q *wake_q);

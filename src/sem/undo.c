@@ -289,18 +289,18 @@ void sem_unshare(struct ipc_namespace *ns)
 static void exit_sem(struct ipc_namespace *ns, struct proc *proc)
 {
 	/* First the sleepers: what is paid would else be given to them. */
-	if (sem_queue_drop_all(ns, proc))
+	if (sleeper_drop_all(ns, proc))
 		while (drop_undo(ns, proc))
 			;
 }
 
 void sem_init(void)
 {
+	sleeper_cancel[IPC_SEM_IDS] = sem_queue_cancel;
 	proc_exit_hooks[IPC_SEM_IDS] = exit_sem;
 }
 
 void sem_fork_child(void)
 {
 	cache_forget();
-	sem_queue_forget();
 }

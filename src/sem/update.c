@@ -11,27 +11,16 @@
 
 #include <errno.h>
 
-/* Told sleepers whose wake-up is kept until after the unlock; further ones are woken before it. */
-#define WAKES_KEPT 32
-
-bool sem_proc_lives(struct ipc_namespace *ns, uint32_t slot)
-{
-	const struct proc *proc = proc_at(ns, slot);
-
-	return proc == load_acquire(ns->proc) ||
-	       (load_acquire(proc->state) == PROC_LIVE && proc_doorbell(proc));
-}
-
 int sem_adjusters_live(struct ipc_namespace *ns, const struct sem_array *sma)
 {
 	if (sma->n_adjusting == 0)
 		return 0;
 	if (sma->n_adjusting == 1 && sma->adjusting)
-		return sem_proc_lives(ns, sem_undo_at(ns, sma->adjusting)->proc) ? 0 : -ESRCH;
+		return sleeper_proc_lives(ns, sem_undo_at(ns, sma->adjusting)->proc) ? 0 : -ESRCH;
 	for (ref_t ref = sma->list_id; ref;) {
 		const struct sem_undo *un = sem_undo_at(ns, ref);
 
-		if (sem_adjustments(sma, un) && un->n_semadj && !sem_proc_lives(ns, un->proc))
+		if (sem_adjustments(sma, un) && un->n_semadj && !sleeper_proc_lives(ns, un->proc))
 			return -ESRCH;
 		ref = un->id_next;
 	}
@@ -95,7 +84,7 @@ void sem_take_back(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sm
 		uint64_t *word = &sma->words[sops[i].sem_num], was = word_get(word);
 		uint32_t pid = word_sempid(was);
 
-		if (pid == ((uint32_t)q->pid & SEM_PID_MASK))
+		if (pid == ((uint32_t)q->sleeper.pid & SEM_PID_MASK))
 			pid = before[i];
 		tx_set(tx, *word,
 		       word_with(was, word_semval(was) - total_of(sops, q->nsops, i), pid));
@@ -105,68 +94,34 @@ void sem_take_back(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sm
 	}
 }
 
-static void set_state(struct tx *tx, struct sem_queue *q, uint32_t state)
+static struct sleeper_list *list_of(struct sem_array *sma, const struct sem_queue *q)
 {
-	tx_set(tx, q->state, q->state >> 32 << 32 | state);
+	return q->alter ? &sma->pending_alter : &sma->pending_const;
 }
 
 void sem_queue_append(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
 		      struct sem_queue *q)
 {
-	ref_t *first = q->alter ? &sma->pending_alter : &sma->pending_const;
-	ref_t *last = q->alter ? &sma->pending_alter_last : &sma->pending_const_last;
-	ref_t ref = arena_ref(&ns->arena, q);
-
-	tx_set(tx, q->prev, *last);
-	tx_set(tx, q->next, 0);
-	if (*last)
-		tx_set(tx, sem_queue_at(ns, *last)->next, ref);
-	else
-		tx_set(tx, *first, ref);
-	tx_set(tx, *last, ref);
+	sleeper_append(ns, tx, list_of(sma, q), &q->sleeper);
 	if (q->nsops > 1)
 		tx_set(tx, sma->n_complex, sma->n_complex + 1);
-	set_state(tx, q, SEM_Q_QUEUED);
 }
 
 void unlink_queue(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
-		  struct sem_queue *q)
+		  struct sem_queue *q, int status)
 {
-	ref_t *first = q->alter ? &sma->pending_alter : &sma->pending_const;
-	ref_t *last = q->alter ? &sma->pending_alter_last : &sma->pending_const_last;
-
-	if (q->prev)
-		tx_set(tx, sem_queue_at(ns, q->prev)->next, q->next);
-	else
-		tx_set(tx, *first, q->next);
-	if (q->next)
-		tx_set(tx, sem_queue_at(ns, q->next)->prev, q->prev);
-	else
-		tx_set(tx, *last, q->prev);
+	sleeper_unlink(ns, tx, list_of(sma, q), &q->sleeper, status);
 	if (q->nsops > 1)
 		tx_set(tx, sma->n_complex, sma->n_complex - 1);
-	set_state(tx, q, SEM_Q_DONE);
-}
-
-static void wake_q_add(struct ipc_namespace *ns, struct wake_q *wake_q, struct sem_queue *q)
-{
-	ref_t ref = arena_ref(&ns->arena, q);
-
-	q->told_next = 0;
-	if (wake_q->last)
-		sem_queue_at(ns, wake_q->last)->told_next = ref;
-	else
-		wake_q->first = ref;
-	wake_q->last = ref;
 }
 
 void sem_tell_removed(struct ipc_namespace *ns, const struct sem_array *sma, struct wake_q *wake_q)
 {
-	const ref_t lists[] = {sma->pending_const, sma->pending_alter};
+	const ref_t lists[] = {sma->pending_const.first, sma->pending_alter.first};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
-		for (ref_t ref = lists[i]; ref; ref = sem_queue_at(ns, ref)->next)
-			wake_q_add(ns, wake_q, sem_queue_at(ns, ref));
+		for (ref_t ref = lists[i]; ref; ref = sleeper_at(ns, ref)->next)
+			wake_q_add(ns, wake_q, sleeper_at(ns, ref));
 }
 
 /* --- those who have been served --- */
@@ -176,8 +131,9 @@ static bool is_unnoted(struct ipc_namespace *ns, const struct sem_array *sma, re
 {
 	const struct sem_queue *q = sem_queue_at(ns, ref);
 
-	return sem_queue_is(q, SEM_Q_DONE) && sem_array_at(ns, load_acquire(q->set)) == sma &&
-	       load_acquire(q->incarnation) == sma->incarnation;
+	return sleeper_is(&q->sleeper, SLEEPER_DONE) &&
+	       sem_array_at(ns, load_acquire(q->sleeper.object)) == sma &&
+	       load_acquire(q->sleeper.incarnation) == sma->incarnation;
 }
 
 /* Place i of all in `served` and `served_more`, or NULL. */
@@ -213,7 +169,7 @@ int sem_served_live(struct ipc_namespace *ns, struct sem_array *sma)
 	ref_t ref;
 
 	while ((ref = next_unnoted(ns, sma, &at)))
-		if (!sem_proc_lives(ns, load_acquire(sem_queue_at(ns, ref)->proc)))
+		if (!sleeper_proc_lives(ns, load_acquire(sleeper_at(ns, ref)->proc)))
 			return -ESRCH;
 	return 0;
 }
@@ -279,7 +235,7 @@ static int serve(struct update *up, struct sem_queue *q, int error)
 	struct sem_array *sma = up->sma;
 	const struct sembuf *sops = sem_queue_sops(ns, q);
 
-	if (!(up->flags & UPDATE_SWEPT) && unlikely(!sem_proc_lives(ns, q->proc)))
+	if (!(up->flags & UPDATE_SWEPT) && unlikely(!sleeper_proc_lives(ns, q->sleeper.proc)))
 		return -ESRCH;
 	if (tx_reserve(up->tx, SERVE_ENTRIES(q->nsops)) < 0 ||
 	    (error == 0 && served_add(ns, up->tx, sma, arena_ref(&ns->arena, q)) < 0)) {
@@ -294,11 +250,10 @@ static int serve(struct update *up, struct sem_queue *q, int error)
 		for (unsigned i = 0; i < q->nsops; i++)
 			before[i] = word_sempid(word_get(&sma->words[sops[i].sem_num]));
 		sem_apply(ns, up->tx, sma, q->undo ? sem_undo_at(ns, q->undo) : NULL, sops,
-			  q->nsops, q->pid);
+			  q->nsops, q->sleeper.pid);
 	}
-	unlink_queue(ns, up->tx, sma, q);
-	tx_set(up->tx, q->status, error);
-	wake_q_add(ns, up->wake_q, q);
+	unlink_queue(ns, up->tx, sma, q, error);
+	wake_q_add(ns, up->wake_q, &q->sleeper);
 	return 0;
 }
 
@@ -308,10 +263,10 @@ static int serve_const(struct update *up, bool complex)
 	ref_t next;
 	int error, ret;
 
-	for (ref_t ref = up->sma->pending_const; ref; ref = next) {
+	for (ref_t ref = up->sma->pending_const.first; ref; ref = next) {
 		struct sem_queue *q = sem_queue_at(up->ns, ref);
 
-		next = q->next;
+		next = q->sleeper.next;
 		if ((q->nsops > 1) != complex || !try(up->ns, up->tx, up->sma, q, &error))
 			continue;
 		ret = serve(up, q, error);
@@ -330,7 +285,7 @@ static int do_smart_wakeup_zero(struct update *up, const struct sembuf *sops, un
 	bool zero = false;
 	int ret;
 
-	if (!sma->pending_const)
+	if (!sma->pending_const.first)
 		return 0;
 	for (unsigned i = 0; i < n && !zero; i++)
 		zero = word_semval(load_acquire(sma->words[sops ? sops[i].sem_num : i])) == 0;
@@ -347,10 +302,10 @@ static int update_queue(struct update *up, bool *ret_again)
 	int error, ret;
 
 	*ret_again = false;
-	for (ref_t ref = up->sma->pending_alter; ref; ref = next) {
+	for (ref_t ref = up->sma->pending_alter.first; ref; ref = next) {
 		struct sem_queue *q = sem_queue_at(up->ns, ref);
 
-		next = q->next;
+		next = q->sleeper.next;
 		if (!try(up->ns, up->tx, up->sma, q, &error))
 			continue;
 		ret = serve(up, q, error);
@@ -390,7 +345,7 @@ int do_smart_update(struct ipc_namespace *ns, struct tx *tx, struct sem_array *s
 	}
 	simple = sops && sma->n_complex == 0;
 	ret = do_smart_wakeup_zero(&up, sops, nsops);
-	while (again && ret == 0 && sma->pending_alter &&
+	while (again && ret == 0 && sma->pending_alter.first &&
 	       (!simple || any_increased(sma, sops, nsops)))
 		ret = update_queue(&up, &again);
 	if (ret == -ESRCH)
@@ -409,7 +364,7 @@ static bool names(struct ipc_namespace *ns, ref_t list, unsigned num)
 		for (unsigned i = 0; i < q->nsops; i++)
 			if (sops[i].sem_num == num)
 				return true;
-		ref = q->next;
+		ref = q->sleeper.next;
 	}
 	return false;
 }
@@ -437,7 +392,7 @@ static void settle(struct ipc_namespace *ns, struct sem_array *sma, unsigned num
 	uint64_t *word = &sma->words[num];
 
 	if (__atomic_load_n(word, __ATOMIC_RELAXED) & SEM_HELD && !adjusted(ns, sma, num) &&
-	    !names(ns, sma->pending_alter, num) && !names(ns, sma->pending_const, num))
+	    !names(ns, sma->pending_alter.first, num) && !names(ns, sma->pending_const.first, num))
 		word_let_go(word);
 }
 
@@ -459,25 +414,10 @@ static void settle_words(struct ipc_namespace *ns, struct sem_array *sma, const 
 void sem_finish(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma,
 		const struct sembuf *sops, unsigned nsops, struct wake_q *wake_q)
 {
-	uint32_t *asleep[WAKES_KEPT];
-	unsigned n = 0;
-
 	tx_stand(tx);
 	settle_words(ns, sma, sops, nsops);
-	for (ref_t ref = wake_q ? wake_q->first : 0; ref;) {
-		struct sem_queue *q = sem_queue_at(ns, ref);
-		uint32_t *futex = &q->futex;
-
-		/* QUEUE_TELL: from the exchange on the sleeper may put q to another use. */
-		ref = q->told_next;
-		if (!(__atomic_exchange_n(futex, SEM_TOLD, __ATOMIC_ACQ_REL) & SEM_ASLEEP))
-			continue;
-		if (n < WAKES_KEPT)
-			asleep[n++] = futex;
-		else
-			os_futex_wake(futex, 1);
-	}
-	tx_commit(tx);
-	for (unsigned i = 0; i < n; i++)
-		os_futex_wake(asleep[i], 1);
+	if (wake_q)
+		wake_up_q(ns, tx, wake_q);
+	else
+		tx_commit(tx);
 }

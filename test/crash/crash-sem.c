@@ -816,7 +816,7 @@ static void remover(unsigned arg)
 	if (count_asleep(ns))
 		flaw("the dead sleep");
 	for (uint32_t i = 0; i < ns->arena.header->procs_ready; i++)
-		if (proc_at(ns, i)->sem_queues || proc_at(ns, i)->sem_undo)
+		if (proc_at(ns, i)->sleepers || proc_at(ns, i)->sem_undo)
 			flaw("a sweep has left something of a process");
 	/* One who died while he swept may have made a slot look free. */
 	proc_sweep(ns);

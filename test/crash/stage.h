@@ -91,14 +91,14 @@ static inline const char *age(int64_t time)
 static inline void add_waiters(struct ipc_namespace *ns, struct text *text,
 			       const struct sem_array *sma)
 {
-	const ref_t lists[] = {sma->pending_alter, sma->pending_const};
+	const ref_t lists[] = {sma->pending_alter.first, sma->pending_const.first};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
-		for (ref_t ref = lists[i]; ref; ref = sem_queue_at(ns, ref)->next) {
+		for (ref_t ref = lists[i]; ref; ref = sleeper_at(ns, ref)->next) {
 			const struct sem_queue *q = sem_queue_at(ns, ref);
 			const struct sembuf *sop = &sem_queue_sops(ns, q)[q->blocking];
 
-			add(text, " %s(%u,%d of %u)", role_of(q->pid), sop->sem_num, sop->sem_op,
+			add(text, " %s(%u,%d of %u)", role_of(q->sleeper.pid), sop->sem_num, sop->sem_op,
 			    q->nsops);
 		}
 	}
@@ -196,10 +196,10 @@ static inline unsigned count_asleep(struct ipc_namespace *ns)
 		if (!sma || tx_begin(&ns->arena, &tx) < 0)
 			continue;
 		tx_lock(tx, &sma->lock);
-		const ref_t lists[] = {sma->pending_alter, sma->pending_const};
+		const ref_t lists[] = {sma->pending_alter.first, sma->pending_const.first};
 
 		for (unsigned j = 0; j < ARRAY_SIZE(lists) && !sma->sem_perm.deleted; j++)
-			for (ref_t ref = lists[j]; ref; ref = sem_queue_at(ns, ref)->next)
+			for (ref_t ref = lists[j]; ref; ref = sleeper_at(ns, ref)->next)
 				n++;
 		tx_commit(tx);
 	}
