@@ -128,6 +128,8 @@ void freeque(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, str
 	if (msq->polled)
 		msg_poll_end(ns, msq);
 	ipc_rmid(ns, tx, IPC_MSG_IDS, &msq->q_perm);
+	/* The id may be made again, in another record: `seen` must not lead here then. */
+	tx_set(tx, msq->q_perm.id, -1);
 	/* From here on what names this queue is stale: sleepers, whose status says EIDRM already. */
 	tx_set(tx, msq->incarnation, msq->incarnation + 1);
 	tx_set(tx, msq->messages_last, 0);

@@ -105,10 +105,12 @@ VEE_EXPORT int semop(int id, struct sembuf *sops, size_t nsops)
 	struct ipc_namespace *ns = namespace_at_hand();
 	int ret;
 
-	if (likely(ns && nsops == 1 && os_readable(sops, sizeof(*sops))) &&
-	    likely(semop_fast(ns, id, sops, &ret)))
+	if (unlikely(!ns) && calls_open(&ns) < 0)
+		return -1;
+	if (likely(nsops == 1 && os_readable(sops, sizeof(*sops))) &&
+	    semop_fast(ns, id, sops, &ret))
 		return likely(ret == 0) ? 0 : calls_return(ret);
-	return semtimedop(id, sops, nsops, NULL);
+	return calls_return(sem_timedop(ns, id, sops, nsops, NULL));
 }
 
 static int control_set(int id, int semnum, int command, uintptr_t arg)

@@ -43,17 +43,20 @@ static inline void sem_fast_otime(struct sem_array *sma, uint64_t otime)
 static inline bool semop_fast(struct ipc_namespace *ns, int id, const struct sembuf *sop,
 			      int *ret_result)
 {
-	struct sem_array *sma = sem_find_block(ns, id);
+	struct sem_array *sma;
 	uint64_t *word, was, otime;
 	int value;
 
+	if (sop->sem_flg & SEM_UNDO)
+		return false;
+	sma = sem_find_block(ns, id);
 	/* The length may be of another set than the id, but is never beyond the block. */
 	if (unlikely(!sma || sop->sem_num >= load_acquire(sma->sem_nsems)))
 		return false;
 	word = &sma->words[sop->sem_num];
 	was = __atomic_load_n(word, __ATOMIC_ACQUIRE); /* WORD_FIRST */
 	if (unlikely(was & SEM_HELD || load_acquire(sma->sem_perm.id) != id ||
-		     sop->sem_num >= load_acquire(sma->sem_nsems) || sop->sem_flg & SEM_UNDO ||
+		     sop->sem_num >= load_acquire(sma->sem_nsems) ||
 		     !ipc_granted_quickly(&sma->sem_perm, sop->sem_op ? 0222 : 0444)))
 		return false;
 	otime = load_acquire(sma->sem_otime);

@@ -237,6 +237,18 @@ static int semop_locked(struct ipc_namespace *ns, struct call *call)
 	return ret;
 }
 
+/*
+ * One by one: what memcpy() stores in wide pieces the processor can't hand on to the loads of narrow fields that
+ * follow at once.
+ */
+static void copy_sops(struct sembuf *to, const struct sembuf *from, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		to[i] = from[i];
+		compiler_barrier();
+	}
+}
+
 /* The program may change its array meanwhile: works on a copy. */
 static int semop_copied(struct ipc_namespace *ns, struct call *call, const struct sembuf *sops)
 {
@@ -250,7 +262,7 @@ static int semop_copied(struct ipc_namespace *ns, struct call *call, const struc
 			     0);
 	if (at < 0 && at > -4096)
 		return -ENOMEM;
-	memcpy((void *)at, sops, size);
+	copy_sops((struct sembuf *)at, sops, call->nsops);
 	call->sops = (const struct sembuf *)at;
 	call->shape = semop_shape(call->sops, call->nsops);
 	ret = semop_locked(ns, call);
@@ -290,7 +302,8 @@ int sem_timedop(struct ipc_namespace *ns, int id, const struct sembuf *sops, uns
 			return -EINVAL;
 		call.deadline = sleep_deadline(timeout);
 	}
-	if (nsops == 1 && semop_fast(ns, id, sops, &ret))
+	/* Without a time-out the caller has tried it before. */
+	if (timeout && nsops == 1 && semop_fast(ns, id, sops, &ret))
 		return ret;
 	return semop_copied(ns, &call, sops);
 }

@@ -23,7 +23,7 @@
  *  6. Memory of a block is only ever a block of its size, memory of a sem_queue only ever one.
  *  7. A sem_queue that is DONE with status 0 is among the `served` of its set. While there is one, no word is let go.
  *
- * Guards: the lock of the sem ids for the free lists, both lists of a process, making and freeing;
+ * Guards: the lock of the sem ids for the free lists, a process's list of undo, making and freeing;
  * sem_array.lock for a set's fields, its words while held back, its queues, its sem_undo and list_id. The
  * fields that a semop without lock reads (id, owner, mode, sem_nsems) change only while all words are held back.
  *
@@ -31,7 +31,7 @@
  *  WORD_HOLD   compare-and-swap of a word | word_hold: whoever comes second sees the first.
  *  WORD_FIRST  a semop without lock loads the word before it reads anything of the set | who changes those fields
  *              has held the words back before, and lets go after.
- *  QUEUE_TELL  status is stored before the futex word says SEM_TOLD | the sleeper loads the futex word before status.
+ *  QUEUE_TELL  status is stored before the futex word says SLEEPER_TOLD | the sleeper loads the futex word before status.
  *
  * A death. Of a sleeper: whoever is about to do its operation looks at its process first. After its operation was done
  * for it, but before it took note (SLEEPER_DONE): the operation is taken back; until then the set's `served` names it,

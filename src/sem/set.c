@@ -151,6 +151,8 @@ void freeary(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma)
 	sem_hold_all(sma);
 	tx_set(tx, ns->record->used_sems, ns->record->used_sems - sma->sem_nsems);
 	ipc_rmid(ns, tx, IPC_SEM_IDS, &sma->sem_perm);
+	/* The id may be made again, in another block: sem_seen must not lead here then. */
+	tx_set(tx, sma->sem_perm.id, -1);
 	/* From here on what names this set is stale: sleepers (their status says EIDRM already), undo. */
 	tx_set(tx, sma->incarnation, sma->incarnation + 1);
 	tx_set(tx, sma->pending_alter.first, 0);
@@ -165,34 +167,13 @@ void freeary(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma)
 	tx_set(tx, *head, arena_ref(&ns->arena, sma));
 }
 
-static int lock_as_it_is(struct ipc_namespace *ns, int id, struct tx **ret_tx,
-			 struct sem_array **ret_sma)
-{
-	struct sem_array *sma = sem_find_block(ns, id);
-	int ret = sma ? tx_begin(&ns->arena, ret_tx) : -EINVAL;
-
-	if (ret < 0)
-		return ret;
-	tx_lock(*ret_tx, &sma->lock);
-	if (unlikely(sma->sem_perm.deleted || sma->sem_perm.id != id)) {
-		tx_commit(*ret_tx);
-		return -EINVAL;
-	}
-	*ret_sma = sma;
-	return 0;
-}
-
-int sem_lock(struct ipc_namespace *ns, int id, struct tx **ret_tx, struct sem_array **ret_sma)
+int sem_lock_due(struct ipc_namespace *ns, int id, struct tx **ret_tx, struct sem_array **ret_sma)
 {
 	struct wake_q wake_q = {0, 0};
-	int ret = lock_as_it_is(ns, id, ret_tx, ret_sma);
 
-	if (likely(ret < 0 || !(*ret_sma)->update_due))
-		return ret;
-	/* Nobody sees the set before what is due is done, or there is still no memory for it. */
 	do_smart_update(ns, *ret_tx, *ret_sma, NULL, 0, UPDATE_SWEPT, &wake_q);
 	sem_finish(ns, *ret_tx, *ret_sma, NULL, 0, &wake_q);
-	return lock_as_it_is(ns, id, ret_tx, ret_sma);
+	return sem_lock_as_it_is(ns, id, ret_tx, ret_sma);
 }
 
 bool sem_all_live(struct ipc_namespace *ns, struct sem_array *sma)

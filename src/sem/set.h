@@ -35,9 +35,40 @@ static inline uint32_t *sem_queue_sempids(struct ipc_namespace *ns, const struct
  * then, and on any other error, no transaction is open. _swept: and no process that died before the call has left
  * a trace in it.
  */
-int sem_lock(struct ipc_namespace *ns, int id, struct tx **ret_tx, struct sem_array **ret_sma);
+static inline int sem_lock(struct ipc_namespace *ns, int id, struct tx **ret_tx,
+			   struct sem_array **ret_sma);
 int sem_lock_swept(struct ipc_namespace *ns, int id, struct tx **ret_tx,
 		   struct sem_array **ret_sma);
+static inline int sem_lock_as_it_is(struct ipc_namespace *ns, int id, struct tx **ret_tx,
+				    struct sem_array **ret_sma)
+{
+	struct sem_array *sma = sem_find_block(ns, id);
+	int ret = sma ? tx_begin(&ns->arena, ret_tx) : -EINVAL;
+
+	if (ret < 0)
+		return ret;
+	tx_lock(*ret_tx, &sma->lock);
+	if (unlikely(sma->sem_perm.deleted || sma->sem_perm.id != id)) {
+		tx_commit(*ret_tx);
+		return -EINVAL;
+	}
+	*ret_sma = sma;
+	return 0;
+}
+
+/* Nobody sees the set before what is due is done, or there is still no memory for it. */
+int sem_lock_due(struct ipc_namespace *ns, int id, struct tx **ret_tx, struct sem_array **ret_sma);
+
+static inline int sem_lock(struct ipc_namespace *ns, int id, struct tx **ret_tx,
+			   struct sem_array **ret_sma)
+{
+	int ret = sem_lock_as_it_is(ns, id, ret_tx, ret_sma);
+
+	if (likely(ret < 0 || !(*ret_sma)->update_due))
+		return ret;
+	return sem_lock_due(ns, id, ret_tx, ret_sma);
+}
+
 /* Under the set's lock: removes it; every sleeper gets EIDRM. The lock of the sem ids is in the transaction too. */
 void freeary(struct ipc_namespace *ns, struct tx *tx, struct sem_array *sma);
 
