@@ -46,6 +46,16 @@ int arena_commit(struct arena *arena, uint64_t at, uint64_t size);
 
 void arena_lock_init(struct arena_lock *lock);
 
+/* The word of a mutex that has the owner's kernel thread id, and bits of <linux/futex.h> above it. */
+static inline uint32_t *arena_mutex_word(const pthread_mutex_t *mutex)
+{
+#ifdef __GLIBC__
+	return (uint32_t *)&mutex->__data.__lock;
+#else
+	return (uint32_t *)mutex + 1; /* musl: type, lock, … */
+#endif
+}
+
 static inline void *arena_ptr(const struct arena *arena, ref_t ref)
 {
 	return ref ? arena->base + ref : NULL;

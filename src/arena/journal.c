@@ -203,6 +203,23 @@ void journal_release(struct arena *arena)
 	tx_here.journal = NULL;
 }
 
+/* A lock is held for less time than it takes to go to sleep: looks a while before. */
+#define LOOKS 200
+
+int journal_lock_busy(struct arena_lock *lock)
+{
+	const uint32_t *word = arena_mutex_word(&lock->mutex);
+
+	for (unsigned i = 0; i < LOOKS; i++) {
+		int ret = load_acquire(*word) ? EBUSY : pthread_mutex_trylock(&lock->mutex);
+
+		if (ret != EBUSY)
+			return ret;
+		cpu_relax();
+	}
+	return pthread_mutex_lock(&lock->mutex);
+}
+
 void journal_recover(struct tx *tx, struct arena_lock *lock, int error)
 {
 	if (error == EOWNERDEAD)

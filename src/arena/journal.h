@@ -37,6 +37,8 @@
 #include "arena/arena.h"
 #include "base/critical.h"
 
+#include <errno.h>
+
 #define JOURNAL_ENTRIES 250u
 #define TX_LOCKS	4u
 
@@ -136,6 +138,8 @@ struct journal_entry *journal_entry_more(struct tx *tx, uint32_t n);
 int journal_claim(struct arena *arena, struct tx *tx);
 int journal_grow(struct tx *tx, unsigned n);
 void journal_free_outgrown(struct tx *tx);
+/* Waits for a lock that another has. */
+int journal_lock_busy(struct arena_lock *lock);
 /* A lock was got with an error: recovers it, if its owner died. */
 void journal_recover(struct tx *tx, struct arena_lock *lock, int error);
 
@@ -177,7 +181,9 @@ static inline void tx_lock(struct tx *tx, struct arena_lock *lock)
 			return;
 	if (unlikely(tx->n_locks == TX_LOCKS))
 		__builtin_trap();
-	ret = pthread_mutex_lock(&lock->mutex);
+	ret = pthread_mutex_trylock(&lock->mutex);
+	if (unlikely(ret == EBUSY))
+		ret = journal_lock_busy(lock);
 	if (unlikely(ret))
 		journal_recover(tx, lock, ret);
 	lock->holder = tx->holder;

@@ -23,3 +23,12 @@
 
 /* Thread-local words that a signal handler may touch: no lazy allocation at first use. */
 #define VEE_TLS _Thread_local __attribute__((tls_model("initial-exec")))
+
+/* In a loop that waits for another processor. */
+#if defined(__x86_64__)
+#define cpu_relax() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define cpu_relax() __asm__ volatile("yield")
+#else
+#define cpu_relax() compiler_barrier()
+#endif

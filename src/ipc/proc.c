@@ -32,11 +32,7 @@ static uint32_t slots_ready(struct ipc_namespace *ns)
 
 uint32_t *proc_doorbell_word(const struct proc *proc)
 {
-#ifdef __GLIBC__
-	return (uint32_t *)&proc->doorbell.__data.__lock;
-#else
-	return (uint32_t *)&proc->doorbell + 1; /* musl: type, lock, … */
-#endif
+	return arena_mutex_word(&proc->doorbell);
 }
 
 uint32_t proc_doorbell(const struct proc *proc)

@@ -7,14 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#define cpu_relax() __builtin_ia32_pause()
-#elif defined(__aarch64__)
-#define cpu_relax() __asm__ volatile("yield")
-#else
-#define cpu_relax() compiler_barrier()
-#endif
-
 #define POOL		64
 #define SPIN_DEFAULT_US 20
 #define SPIN_LEAST_NS	1000u
