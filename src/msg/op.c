@@ -6,13 +6,6 @@
 #include <pthread.h>
 #include <string.h>
 
-#ifndef MSG_COPY
-#define MSG_COPY 040000
-#endif
-#ifndef MSG_EXCEPT
-#define MSG_EXCEPT 020000
-#endif
-
 /* Outcomes of a try, besides results and errors. */
 enum {
 	TRY_ASLEEP = -1000000, /* it is in the list */

@@ -1,15 +1,6 @@
 /* rules.c - selection and room; see rules.h. */
 #include "msg/rules.h"
 
-#include <sys/msg.h>
-
-#ifndef MSG_COPY
-#define MSG_COPY 040000
-#endif
-#ifndef MSG_EXCEPT
-#define MSG_EXCEPT 020000
-#endif
-
 enum msg_search msg_search_of(int64_t *type, int flags)
 {
 	if (flags & MSG_COPY)

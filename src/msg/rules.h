@@ -5,6 +5,14 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/msg.h>
+
+#ifndef MSG_COPY
+#define MSG_COPY 040000
+#endif
+#ifndef MSG_EXCEPT
+#define MSG_EXCEPT 020000
+#endif
 
 enum msg_search {
 	SEARCH_ANY = 1,	  /* the oldest */
