@@ -16,7 +16,7 @@ export BUILDDIR
 
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
-.PHONY: all run check bench crash differential programs install uninstall clean distclean format format-check help
+.PHONY: all run check bench crash differential model programs install uninstall clean distclean format format-check help
 .PHONY: asan ubsan tsan clang musl check-asan check-ubsan check-tsan check-clang check-musl
 
 all: $(BUILDDIR)/build.ninja ## build vee, libvee.so and libvee-sysv.so in BUILDDIR
@@ -41,6 +41,10 @@ bench: all ## measure against the kernel, side by side
 
 crash: all ## kill every semaphore operation at every step
 	@$(BUILDDIR)/test/crash/crash-sem all
+
+model: ## search the model of the semaphore word's protocol, and each bug seeded in it
+	@tools/install-deps check
+	@test/model/run
 
 differential: all ## a million random operations on semaphores, and on queues, on the kernel and on vee, side by side
 	@test/differential/run --ops 1000000 --seed clock

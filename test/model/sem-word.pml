@@ -109,13 +109,15 @@
 #define B_INC	6
 #define B_LIST	7
 #define B_EPOCH 8 /* one more with each SETVAL */
-#define B_OTIME 9 /* 2 * incarnation + "there was one" */
-#define Q_STATE 10
-#define ADJ	(10 + NA)
-#define ADJ_INC (10 + 2 * NA) /* of the set that the adjustment is for */
-short mem[10 + 3 * NA];
+#define B_OTIME 9 /* without lock: 2 * incarnation + "there was one" */
+#define B_OTIME_LOCKED 10 /* under the lock, by journal: there was one */
+#define OTIME_IS_SET ((mem[B_OTIME] & 1) || mem[B_OTIME_LOCKED])
+#define Q_STATE 11
+#define ADJ	(11 + NA)
+#define ADJ_INC (11 + 2 * NA) /* of the set that the adjustment is for */
+short mem[11 + 3 * NA];
 
-#define NJ 12
+#define NJ 13
 typedef journal_t {
 	byte length;
 	byte at[NJ];
@@ -770,6 +772,7 @@ control:
 		tx_set(B_NSEMS, SEMS_OF_2);
 		tx_set(B_INC, mem[B_INC] + 1);
 		tx_set(B_OTIME, mem[B_INC] * 2);
+		tx_set(B_OTIME_LOCKED, 0);
 		tx_set(WORD, WITH(word(0), 0, 0));
 		if
 		:: mem[B_NSEMS] > 1 -> tx_set(WORD + 1, WITH(word(1), 0, 0))
@@ -877,12 +880,14 @@ finish:
 	let_go(1);
 #endif
 #ifdef OTIME
-#ifdef BUG_OTIME_JOURNALLED
 	if
+#ifdef BUG_OTIME_JOURNALLED
 	:: mine -> tx_set(B_OTIME, mem[B_OTIME] | 1)
+#else
+	:: mine -> tx_set(B_OTIME_LOCKED, 1)
+#endif
 	:: else
 	fi;
-#endif
 #endif
 	atomic { /* stand */
 		if
@@ -936,12 +941,6 @@ finish:
 		assert(g_id == 0 || g_nsems < 2 || VAL(word(1)) == g_val[1]);
 		i = 0; t0 = 0; t1 = 0; t_adj = 0; revoked = 0; forget = 0; swept = 0
 	}
-#if defined(OTIME) && !defined(BUG_OTIME_JOURNALLED)
-	if
-	:: mine -> mem[B_OTIME] = mem[B_OTIME] | 1 /* a compare-and-swap, as without lock */
-	:: else
-	fi;
-#endif
 	let_go(0);
 #ifdef TWO
 	let_go(1);
@@ -1245,9 +1244,9 @@ init
 #endif
 #ifdef OTIME
 		/* What returned has left its time; and only what was done to this set. */
-		assert(!(g_returned & mem[B_ID]) || (mem[B_OTIME] & 1));
+		assert(!(g_returned & mem[B_ID]) || OTIME_IS_SET);
 		assert(mem[B_ID] == 0 || mem[B_OTIME] >> 1 == mem[B_INC]);
-		assert(mem[B_ID] == 0 || (g_effects & mem[B_ID]) || !(mem[B_OTIME] & 1))
+		assert(mem[B_ID] == 0 || (g_effects & mem[B_ID]) || !OTIME_IS_SET)
 #endif
 	}
 }
