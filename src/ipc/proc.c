@@ -177,9 +177,10 @@ static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, in
 	if (pid)
 		return pid_is_dead(pid, 0, &exited);
 	/* Before the parent knows its child's pid. If it died, the child, if any, enters anew. */
-	parent = proc_at(ns, proc->parent);
+	parent = proc_at(ns, load_acquire(proc->parent));
 	return load_acquire(parent->state) != PROC_LIVE ||
-	       (!proc_doorbell(parent) && pid_is_dead(parent->pid, parent->start, &exited));
+	       (!proc_doorbell(parent) &&
+		pid_is_dead(load_acquire(parent->pid), load_acquire(parent->start), &exited));
 }
 
 /* Has the slot something that an exec ends? */

@@ -356,6 +356,7 @@ int msg_snd(struct ipc_namespace *ns, int id, const void *msgp, size_t size, int
 	    const struct timespec *timeout)
 {
 	struct call call;
+	long type;
 	int ret;
 
 	pthread_testcancel();
@@ -363,8 +364,9 @@ int msg_snd(struct ipc_namespace *ns, int id, const void *msgp, size_t size, int
 		return -EFAULT;
 	if (size > ns->record->msg_ctlmax || id < 0)
 		return -EINVAL;
-	call.type = *(const long *)msgp;
-	if (call.type < 1)
+	memcpy(&type, msgp, sizeof(type)); /* it may lie anywhere */
+	call.type = type;
+	if (type < 1)
 		return -EINVAL;
 	if (!all_readable((const char *)msgp + sizeof(long), size))
 		return -EFAULT;

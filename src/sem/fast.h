@@ -40,31 +40,34 @@ static inline void sem_fast_otime(struct sem_array *sma, uint64_t otime)
 }
 
 /* Returns true with the result, 0 or -EAGAIN, if it could be told; else nothing has been done. */
-static inline bool semop_fast(struct ipc_namespace *ns, int id, const struct sembuf *sop,
+static inline bool semop_fast(struct ipc_namespace *ns, int id, const struct sembuf *user_sop,
 			      int *ret_result)
 {
+	struct sembuf sop;
 	struct sem_array *sma;
 	uint64_t *word, was, otime;
 	int value;
 
-	if (sop->sem_flg & SEM_UNDO)
+	/* Once: it may lie anywhere, and another thread may change it. */
+	__builtin_memcpy(&sop, user_sop, sizeof(sop));
+	if (sop.sem_flg & SEM_UNDO)
 		return false;
 	sma = sem_find_block(ns, id);
 	/* The length may be of another set than the id, but is never beyond the block. */
-	if (unlikely(!sma || sop->sem_num >= load_acquire(sma->sem_nsems)))
+	if (unlikely(!sma || sop.sem_num >= load_acquire(sma->sem_nsems)))
 		return false;
-	word = &sma->words[sop->sem_num];
+	word = &sma->words[sop.sem_num];
 	was = __atomic_load_n(word, __ATOMIC_ACQUIRE); /* WORD_FIRST */
 	if (unlikely(was & SEM_HELD || load_acquire(sma->sem_perm.id) != id ||
-		     sop->sem_num >= load_acquire(sma->sem_nsems) ||
-		     !ipc_granted_quickly(&sma->sem_perm, sop->sem_op ? 0222 : 0444)))
+		     sop.sem_num >= load_acquire(sma->sem_nsems) ||
+		     !ipc_granted_quickly(&sma->sem_perm, sop.sem_op ? 0222 : 0444)))
 		return false;
 	otime = load_acquire(sma->sem_otime);
-	value = word_semval(was) + sop->sem_op;
-	if (unlikely(value < 0 || value > SEMVMX || (sop->sem_op == 0 && value != 0))) {
+	value = word_semval(was) + sop.sem_op;
+	if (unlikely(value < 0 || value > SEMVMX || (sop.sem_op == 0 && value != 0))) {
 		/* As the word is still the same, all this was so at one moment. */
 		*ret_result = -EAGAIN;
-		return value <= SEMVMX && sop->sem_flg & IPC_NOWAIT &&
+		return value <= SEMVMX && sop.sem_flg & IPC_NOWAIT &&
 		       __atomic_load_n(word, __ATOMIC_ACQUIRE) == was;
 	}
 	if (unlikely(!__atomic_compare_exchange_n(word, &was, word_with(was, value, *ns->pid),

@@ -244,7 +244,7 @@ static int semop_locked(struct ipc_namespace *ns, struct call *call)
 static void copy_sops(struct sembuf *to, const struct sembuf *from, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		to[i] = from[i];
+		__builtin_memcpy(&to[i], (const char *)from + i * sizeof(*from), sizeof(*from));
 		compiler_barrier();
 	}
 }
