@@ -3,6 +3,7 @@
 #include "vee/namespace.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -394,6 +395,41 @@ static void a_handler_ends_the_wait(void **state)
 	remove_queue(id);
 }
 
+static bool is_readable(int fd)
+{
+	struct pollfd one = {fd, POLLIN, 0};
+
+	return poll(&one, 1, 0) == 1;
+}
+
+static void a_descriptor_is_readable_while_there_is_a_message(void **state)
+{
+	struct {
+		long type;
+		char text[8];
+	} message = {1, "hello"};
+	int id = vee_msgget(IPC_PRIVATE, 0600), fd = vee_msgfd(id), second;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_false(is_readable(fd));
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(vee_msgsnd(id, &message, 5, 0), 0);
+	assert_true(is_readable(fd));
+	second = vee_msgfd(id);
+	assert_true(is_readable(second));
+	assert_int_equal(vee_msgrcv(id, &message, 8, 0, 0), 5);
+	assert_true(is_readable(fd));
+	assert_int_equal(vee_msgrcv(id, &message, 8, 0, 0), 5);
+	assert_false(is_readable(fd) || is_readable(second));
+	remove_queue(id);
+	assert_true(is_readable(fd) && is_readable(second));
+	assert_int_equal(vee_msgfd(id), -1);
+	assert_int_equal(errno, EINVAL);
+	close(fd);
+	close(second);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +446,7 @@ int main(void)
 		cmocka_unit_test(room_comes_in_time),
 		cmocka_unit_test(removal_ends_both_waits),
 		cmocka_unit_test(a_handler_ends_the_wait),
+		cmocka_unit_test(a_descriptor_is_readable_while_there_is_a_message),
 	};
 
 	return cmocka_run_group_tests_name("libvee: message queues", tests, NULL, NULL);
