@@ -39,8 +39,9 @@ check: ## install what is missing, build, test; the last line is the count
 bench: all ## measure against the kernel, side by side
 	@bench/run
 
-crash: all ## kill every semaphore operation at every step
+crash: all ## kill every operation on semaphores and queues at every step
 	@$(BUILDDIR)/test/crash/crash-sem all
+	@$(BUILDDIR)/test/crash/crash-msg all
 
 model: ## search the model of the semaphore word's protocol, and each bug seeded in it
 	@tools/install-deps check

@@ -547,7 +547,8 @@ static bool drop(struct ipc_namespace *ns, struct proc *proc, ref_t ref, bool in
 	if (!ref)
 		ref = proc_is_going(proc) ? first(ns, proc, interrupt) : 0;
 	sleeper = ref ? sleeper_at(ns, ref) : NULL;
-	if (!sleeper || (!sleeper_is(sleeper, SLEEPER_IDLE) &&
+	/* IDLE too: it may be half-done by a dead one, and is taken back with the object's lock. */
+	if (!sleeper || (sleeper->object &&
 			 !sleeper_cancel[sleeper->kind](ns, tx, sleeper, interrupt, &wake_q))) {
 		tx_abort(tx);
 		return false;

@@ -175,7 +175,8 @@ bool sleep_take_note(struct sleep *sleep);
 
 /*
  * By kind: what a sleeper that is no more was to its object. Called with the object's lock to be taken; adds to wake_q. The
- * sleeper is QUEUED or DONE. Returns false if there was no memory for it: nothing has changed.
+ * sleeper is QUEUED, DONE or IDLE: only with that lock it is known which. Returns false if there was no memory for it: nothing
+ * has changed.
  */
 typedef bool sleeper_cancel_fn(struct ipc_namespace *ns, struct tx *tx, struct sleeper *sleeper,
 			       bool interrupt, struct wake_q *wake_q);

@@ -96,8 +96,6 @@ void msg_remove(struct ipc_namespace *ns, struct tx *tx, struct msg_queue *msq, 
 		tx_set(tx, msq->messages_last, msg->prev);
 	tx_set(tx, msq->q_qnum, msq->q_qnum - 1);
 	tx_set(tx, msq->q_cbytes, msq->q_cbytes - msg->m_ts);
-	if (unlikely(msq->polled && msq->q_qnum == 0))
-		msg_poll_set(ns, msq, false);
 }
 
 /* By place. */

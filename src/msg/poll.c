@@ -2,7 +2,7 @@
  * poll.c - a descriptor that can be polled for a queue; see msg.h.
  *
  * It is a FIFO in the namespace's folder, in which a byte lies exactly while the queue has a message: whoever makes the queue
- * not empty puts it there, whoever empties it takes it out. Both do so under the queue's lock, before their stores stand, and
+ * not empty puts it there before its stores stand, whoever empties it takes it out after that; both under the queue's lock, and
  * only if somebody has ever asked for a descriptor of this queue; with IPC_RMID a byte is left for good. So a death in
  * between may leave a byte too many, never one too few, and the next receiver that finds nothing takes it out.
  *
@@ -30,15 +30,16 @@ static int fifo_open(const struct ipc_namespace *ns, const struct msg_queue *msq
 	return os_open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0);
 }
 
-/* Leaves no byte, or one, whatever was there. */
+/* Leaves no byte, or at least one: a few too many do no harm, while to take them out first might leave none. */
 static void set_byte(int fd, bool there)
 {
 	char bytes[64];
 
-	while (os_read(fd, bytes, sizeof(bytes)) > 0)
-		;
 	if (there)
 		os_write(fd, "", 1);
+	else
+		while (os_read(fd, bytes, sizeof(bytes)) > 0)
+			;
 }
 
 void msg_poll_set(struct ipc_namespace *ns, const struct msg_queue *msq, bool readable)
@@ -83,7 +84,8 @@ static int open_locked(struct ipc_namespace *ns, struct tx *tx, struct msg_queue
 	if (fd < 0)
 		return fd;
 	tx_set(tx, msq->polled, 1);
-	set_byte(fd, msq->q_qnum > 0);
+	if (msq->q_qnum > 0)
+		set_byte(fd, true);
 	return fd;
 }
 

@@ -96,6 +96,9 @@ int msg_get(struct ipc_namespace *ns, key_t key, int flag)
 	struct ipc_params params = {.key = key, .flg = flag};
 	int ret;
 
+	if (unlikely(load_acquire(ns->record->msg_dying)) &&
+	    (key == IPC_PRIVATE || flag & IPC_CREAT))
+		msg_reap(ns);
 	while ((ret = ipcget(ns, IPC_MSG_IDS, &ops, &params)) == -EAGAIN) {
 		ret = record_new(ns);
 		if (ret < 0)
@@ -183,9 +186,9 @@ static struct msg_queue *next_dying(struct ipc_namespace *ns, struct tx *tx, ref
 		bool kept = false;
 
 		for (unsigned class = 0; class < MSG_CLASSES; class ++)
-			kept |= msq->kept[class] != 0;
+			kept |= load_acquire(msq->kept[class]) != 0;
 		/* A message in somebody's hands is still to come. */
-		if (msq->messages || kept || load_acquire(msq->n_in_hand) == 0) {
+		if (load_acquire(msq->messages) || kept || load_acquire(msq->n_in_hand) == 0) {
 			tx_lock(tx, &msq->lock);
 			*ret_link = link;
 			return msq;
@@ -300,6 +303,8 @@ static bool cancel(struct ipc_namespace *ns, struct tx *tx, struct sleeper *slee
 
 	(void)interrupt;
 	tx_lock(tx, &msq->lock);
+	if (sleeper_is(sleeper, SLEEPER_IDLE))
+		return true;
 	if (msg_reserve(ns, tx, msq) < 0)
 		return false;
 	if (sleeper_is(sleeper, SLEEPER_QUEUED) && sleeper->incarnation == msq->incarnation)

@@ -8,6 +8,7 @@
 #include "shm/shm.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -240,6 +241,8 @@ VEE_EXPORT long syscall(long number, ...)
 	case SYS_exit_group:
 		process_leaves();
 		break;
+	case SYS_unshare:
+		return unshare(a[0]);
 	case SYS_execve:
 		return execve((const char *)a[0], (char **)a[1], (char **)a[2]);
 	default:

@@ -76,12 +76,20 @@ __attribute__((constructor)) static void starts(void)
 	fork_init();
 }
 
+/* Threads share what the process owes, and one may sleep with SEM_UNDO: then it is paid when the last has ended. */
+static bool has_threads(void)
+{
+	struct stat st;
+
+	return os_stat("/proc/self/task", &st) == 0 && st.st_nlink > 3;
+}
+
 VEE_EXPORT int unshare(int flags)
 {
 	struct ipc_namespace *ns = namespace_opened();
 	int ret = REAL(unshare)(flags);
 
-	if (ret == 0 && flags & CLONE_SYSVSEM && ns)
+	if (ret == 0 && flags & CLONE_SYSVSEM && ns && !has_threads())
 		sem_unshare(ns);
 	return ret;
 }

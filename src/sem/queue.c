@@ -62,7 +62,7 @@ bool sem_queue_cancel(struct ipc_namespace *ns, struct tx *tx, struct sleeper *s
 	const struct sembuf *sops = sem_queue_sops(ns, q);
 
 	tx_lock(tx, &sma->lock);
-	if (sma->incarnation != sleeper->incarnation)
+	if (sma->incarnation != sleeper->incarnation || sleeper_is(sleeper, SLEEPER_IDLE))
 		return true;
 	if (tx_reserve(tx, 6 * q->nsops + 32) < 0)
 		return false;

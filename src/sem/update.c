@@ -403,6 +403,9 @@ static void settle_words(struct ipc_namespace *ns, struct sem_array *sma, const 
 
 	if (sma->sem_perm.deleted || (sem_has_served(sma) && next_unnoted(ns, sma, &at)))
 		return;
+	/* For all words it is not worth the time to ask each who needs it: one by one they are let go when they are met. */
+	if (!sops && (sma->pending_alter.first || sma->pending_const.first || sma->n_adjusting > 1))
+		return;
 	if (sops)
 		for (unsigned i = 0; i < nsops; i++)
 			settle(ns, sma, sops[i].sem_num);
