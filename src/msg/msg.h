@@ -48,30 +48,30 @@ struct msg_msg {
 };
 _Static_assert(sizeof(struct msg_msg) == 32, "layout");
 
-/* record */
+/* record. Cache lines: what seldom changes; the lock; what each send and receive changes; the rest. */
 struct msg_queue {
 	struct kern_ipc_perm q_perm; /* deleted: free, or dying */
 	uint32_t
 		incarnation; /* one more with each queue that uses the record, and when it is removed */
-	uint32_t perm_epoch; /* one more with each IPC_SET */
-	int64_t q_stime, q_rtime, q_ctime;
-	uint64_t q_cbytes, q_qnum, q_qbytes;
+	uint32_t polled;     /* somebody has asked for a descriptor: poll.c */
 	int32_t q_lspid, q_lrpid;
-	uint32_t n_in_hand;
-	uint32_t kept_bytes;
-	uint32_t polled; /* somebody has asked for a descriptor: poll.c */
-	uint8_t pad[12];
+	ref_t next_free; /* in the list of free ones, or of dying ones */
+	uint32_t pad;
 
 	struct arena_lock lock;
 
 	ref_t messages, messages_last; /* q_messages: struct msg_msg */
 	struct sleeper_list q_receivers, q_senders;
 	uint64_t next_number;
-	ref_t next_free; /* in the list of free ones, or of dying ones */
+	uint64_t q_cbytes, q_qnum, q_qbytes;
+	uint32_t n_in_hand;
+	uint32_t kept_bytes;
+
+	int64_t q_stime, q_rtime, q_ctime;
 	ref_t kept[MSG_CLASSES];
-	uint32_t pad2[2];
+	uint32_t pad2;
 };
-_Static_assert(sizeof(struct msg_queue) == 128 + 64 + 24 + 8 + 4 + 36 + 8, "layout");
+_Static_assert(sizeof(struct msg_queue) == 256, "layout");
 
 #define MSG_GROUPS 5
 
