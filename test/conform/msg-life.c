@@ -1525,7 +1525,8 @@ static void a_vfork_child_may_wake_a_sleeper(void **state)
 	if (pid == 0)
 		_exit(msgsnd(id, &m, 5, 0) ? 1 : 0);
 	assert_int_equal(child_wait(pid), 0);
-	assert_got(s, 1, "vfork"); /* whose pid lspid is, POSIX leaves open: it has its parent's memory */
+	assert_got(s, 1,
+		   "vfork"); /* whose pid lspid is, POSIX leaves open: it has its parent's memory */
 }
 
 /* --- descriptors, credentials, lives --- */

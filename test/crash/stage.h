@@ -98,8 +98,8 @@ static inline void add_waiters(struct ipc_namespace *ns, struct text *text,
 			const struct sem_queue *q = sem_queue_at(ns, ref);
 			const struct sembuf *sop = &sem_queue_sops(ns, q)[q->blocking];
 
-			add(text, " %s(%u,%d of %u)", role_of(q->sleeper.pid), sop->sem_num, sop->sem_op,
-			    q->nsops);
+			add(text, " %s(%u,%d of %u)", role_of(q->sleeper.pid), sop->sem_num,
+			    sop->sem_op, q->nsops);
 		}
 	}
 }

@@ -64,7 +64,7 @@
 #define C_LOOK	  6
 #define KIND(op)  ((op) & 15)
 
-#include "scenarios.h"
+#include "scenarios.pml"
 
 #if defined(ARRAYS) || defined(REUSE) || defined(GETALL) || defined(TIMES)
 #define TWO /* the second word is used */
