@@ -1,4 +1,4 @@
-/* scenarios.h - who does what: NP processes, each its PROGRAM; the process NP looks when all is over. */
+/* scenarios.pml - who does what: NP processes, each its PROGRAM; the process NP looks when all is over. */
 
 #define PROG1(a)	  (pc == 0 -> (a) : END_)
 #define PROG2(a, b)	  (pc == 0 -> (a) : (pc == 1 -> (b) : END_))
