@@ -49,7 +49,7 @@ enum {
 /* Types of messages. */
 enum {
 	A_PART = 1,
-	THE_END, /* of a stream, for now: its receiver answers */
+	THE_END, /* the last of a run of a stream: its receiver answers */
 	HELLO,
 };
 
