@@ -44,6 +44,7 @@ enum {
 	TURNS = 256, /* between two looks at the clock */
 	WARM_UP_NS = 10000000,
 	RUN_NS = 100000000,
+	PAIR_RUN_NS = 500000000, /* two processes: the scheduler brings them together and apart */
 };
 
 /* Types of messages. */
@@ -512,7 +513,7 @@ static int run_measure(const char *name, const struct measure *m, const struct s
 	if (r == 0)
 		r = run_turns(&b, m, WARM_UP_NS, &ns);
 	if (r == 0)
-		r = run_turns(&b, m, RUN_NS, &ns);
+		r = run_turns(&b, m, m->partner ? PAIR_RUN_NS : RUN_NS, &ns);
 	if (remove_queues(&b) < 0 || (m->crowd && end_room(&b) < 0))
 		r = -1;
 	if (end_processes(&b, r < 0) < 0)

@@ -41,6 +41,7 @@ enum {
 	TURNS = 256, /* between two looks at the clock; even, so that each +1 meets its -1 */
 	WARM_UP_NS = 10000000,
 	RUN_NS = 100000000,
+	PAIR_RUN_NS = 500000000, /* two processes: the scheduler brings them together and apart */
 	CONTEST_NS = 500000000,
 	CACHE_LINE = 64,
 };
@@ -390,7 +391,7 @@ static int run_measure(const char *name, const struct measure *m, const struct s
 	if (r == 0)
 		r = run_turns(&b, m, WARM_UP_NS, &ns);
 	if (r == 0)
-		r = run_turns(&b, m, RUN_NS, &ns);
+		r = run_turns(&b, m, m->partner ? PAIR_RUN_NS : RUN_NS, &ns);
 	if (remove_sets(&b) < 0)
 		r = -1;
 	if (end_processes(&b, r < 0) < 0)

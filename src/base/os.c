@@ -381,6 +381,11 @@ int os_sigprocmask_raw(int how, const uint64_t *set)
 	return CALL(SYS_rt_sigprocmask, how, set, NULL, sizeof(*set));
 }
 
+void os_yield(void)
+{
+	CALL(SYS_sched_yield);
+}
+
 int os_nanosleep_ns(uint64_t ns)
 {
 	struct timespec time = {ns / 1000000000, ns % 1000000000};

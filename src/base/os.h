@@ -82,6 +82,8 @@ int os_total_swap(uint64_t *ret_bytes);
 int os_clock(clockid_t clock, struct timespec *ret_time);
 int os_tgsigqueueinfo(int sig, siginfo_t *info);
 int os_sigprocmask_raw(int how, const uint64_t *set);
+/* Lets another thread run here that is ready to. */
+void os_yield(void);
 int os_nanosleep_ns(uint64_t ns);
 /* Seconds since the epoch, as the kernel's coarse clock has them. */
 int64_t os_seconds(void);

@@ -13,6 +13,8 @@
 #define SPIN_GOOD_NS	8000u
 #define SPIN_FAILURES	3
 #define SPIN_SKIPS	16
+#define YIELD_LONG_NS	50000u
+#define YIELD_SKIPS	4096u
 #define LOOK_FIRST_NS	200000ull
 /* Told sleepers whose wake-up is kept until after the unlock; further ones are woken before it. */
 #define WAKES_KEPT 32
@@ -274,10 +276,37 @@ static uint64_t spin_most_ns(void)
 }
 
 /*
- * Looks at the futex word for a while: four times as long as it took lately. After a few failures only now and
- * then, but as long as can be, to learn whether it pays again. It does if the wait is shorter than a sleep.
+ * Lets the processor's other threads run once, and is spared a sleep and a wake-up if the one that tells is among them.
+ * With nobody else there it costs little. With one who uses up his whole turn it costs much: then not again for a while.
  */
-static void spin(const uint32_t *futex)
+static void give_way(void)
+{
+	static VEE_TLS struct {
+		uint32_t skip, pause;
+	} habit;
+	uint64_t start;
+
+	if (habit.skip) {
+		habit.skip--;
+		return;
+	}
+	start = os_monotonic_ns();
+	os_yield();
+	if (os_monotonic_ns() - start < YIELD_LONG_NS) {
+		habit.pause /= 2;
+		return;
+	}
+	habit.pause = 2 * habit.pause + SPIN_SKIPS;
+	if (habit.pause > YIELD_SKIPS)
+		habit.pause = YIELD_SKIPS;
+	habit.skip = habit.pause;
+}
+
+/*
+ * Looks at the futex word for a while: four times as long as it took lately. After a few failures the first of the sleepers gives way instead, and
+ * looks only now and then, but as long as can be, to learn whether it pays again. It does if the wait is shorter than a sleep.
+ */
+static void spin(const uint32_t *futex, bool first)
 {
 	static VEE_TLS struct {
 		uint32_t usual_ns, failures, skipped;
@@ -285,7 +314,9 @@ static void spin(const uint32_t *futex)
 	uint64_t most = spin_most_ns(), start, now, budget = 4 * (habit.usual_ns + SPIN_LEAST_NS);
 
 	if (habit.failures >= SPIN_FAILURES) {
-		if (++habit.skipped % SPIN_SKIPS)
+		if (first)
+			give_way();
+		if (load_acquire(*futex) != SLEEPER_AWAKE || ++habit.skipped % SPIN_SKIPS)
 			return;
 		budget = most;
 	}
@@ -446,7 +477,7 @@ static void look_around(struct sleep *sleep)
 static int until_told(struct sleep *sleep)
 {
 	if (!critical_here.pending)
-		spin(&sleep->sleeper->futex);
+		spin(&sleep->sleeper->futex, !sleep->sleeper->prev);
 	while (!told(sleep)) {
 		int ret;
 

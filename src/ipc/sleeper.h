@@ -6,9 +6,10 @@
  * and wakes it after the unlock. Signals, time-outs, cancellation, deaths on either side: see below.
  *
  * How it works. The record lies in the file, with a futex word of its own. A thread looks at that word for a while, if that
- * has paid lately, then sleeps on it, always with a time-out, and on doorbells (proc.h): of the processes whose death may let
- * it go, as its mechanism names them. It sleeps in a critical section: a signal is kept, ends the sleep (EINTR), and
- * its handler runs when the sleeper is out of the list; so it may do what it likes, jump too.
+ * has paid lately; else it yields the processor once, if it is the first of the list. Then it sleeps on the word, always with
+ * a time-out, and on doorbells (proc.h): of the processes whose death may let it go, as its mechanism names them. It sleeps in
+ * a critical section: a signal is kept, ends the sleep (EINTR), and its handler runs when the sleeper is out of the list; so
+ * it may do what it likes, jump too.
  *
  * A process that has slept keeps its records for the next time, in a pool. They are in the list of their process from the first
  * use on, so that all are found when it is gone; then they go to the list of free ones in the root record.
