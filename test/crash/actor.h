@@ -91,23 +91,48 @@ static inline void __attribute__((format(printf, 1, 2))) flaw(const char *format
 	va_end(args);
 }
 
-/* Runs the actor to its end; returns its wait status. */
-static inline int run_actor(actor_fn *actor, const void *arg)
+static inline void must(int64_t ret, const char *what)
 {
-	int status = 0;
+	if (ret < 0)
+		flaw("%s: %s", what, strerror((int)-ret));
+}
+
+/* As fork(); the child does not outlive the test, nor its time. */
+static inline pid_t fork_actor(void)
+{
 	pid_t pid;
 
 	fflush(NULL);
 	pid = fork();
+	if (pid < 0)
+		abort();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		alarm(ACTOR_SECONDS);
+	}
+	return pid;
+}
+
+/* Returns its wait status. */
+static inline int finish(pid_t pid)
+{
+	int status = 0;
+
+	if (waitpid(pid, &status, 0) != pid)
+		abort();
+	return status;
+}
+
+/* Runs the actor to its end; returns its wait status. */
+static inline int run_actor(actor_fn *actor, const void *arg)
+{
+	pid_t pid = fork_actor();
+
+	if (pid == 0) {
 		actor(arg);
 		_exit(0);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		abort();
-	return status;
+	return finish(pid);
 }
 
 static inline bool killed(int status)
@@ -133,20 +158,31 @@ static inline uint64_t mix(uint64_t h, uint64_t word)
 	return (h ^ word) * 0x9e3779b97f4a7c15ull + 0x7f4a7c15;
 }
 
-static inline struct summary summarise(struct ipc_namespace *ns)
+/* For a look at all objects of a mechanism. NULL: a flaw. */
+static inline struct tx *begin_look(struct ipc_namespace *ns, struct ipc_ids *ids)
 {
-	struct ipc_ids *ids = ipc_ids_of(ns, IPC_SHM_IDS);
-	struct summary s;
 	struct tx *tx;
 
-	memset(&s, 0, sizeof(s));
 	if (tx_begin(&ns->arena, &tx) < 0) {
 		flaw("tx_begin fails in a check");
-		return s;
+		return NULL;
 	}
+	/* Who died may have held the lock of the process table or of memory alone. */
 	tx_lock(tx, &ids->lock);
 	tx_lock(tx, &ns->record->proc_lock);
 	tx_lock(tx, &ns->arena.header->memory_lock);
+	return tx;
+}
+
+static inline struct summary summarise(struct ipc_namespace *ns)
+{
+	struct ipc_ids *ids = ipc_ids_of(ns, IPC_SHM_IDS);
+	struct tx *tx = begin_look(ns, ids);
+	struct summary s;
+
+	memset(&s, 0, sizeof(s));
+	if (!tx)
+		return s;
 	for (int i = -1; (i = idr_next(&ns->arena, &ids->ipcs_idr, i + 1)) >= 0;) {
 		const struct shmid_kernel *shp =
 			arena_ptr(&ns->arena, idr_find(&ns->arena, &ids->ipcs_idr, i));

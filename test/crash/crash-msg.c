@@ -10,7 +10,7 @@
  * comes back exactly if it was served; and when all are dead and all queues are removed, no
  * memory is left. The one who recovers may be killed at each of its steps too.
  */
-#include "crash/stage.h"
+#include "crash/play.h"
 
 #include "arena/slab.h"
 #include "msg/queue.h"
@@ -19,7 +19,6 @@
 #define MESSAGES 20
 #define MSGMAX	 65536
 #define RECEIVED 1000 /* an outcome: and the letter of the message */
-#define SLICE	 20
 
 /* What a sleeper does. */
 struct plan {
@@ -29,63 +28,12 @@ struct plan {
 	unsigned queue;
 };
 
-struct operation {
-	const char *name;
-	void (*run)(struct ipc_namespace *ns);
-	void (*prepare)(struct ipc_namespace *ns);
-	void (*half)(struct ipc_namespace *ns); /* a third state that is right: prepare, and this */
-	void (*before)(void);			/* by the test: who dies earlier, or is stopped */
-	void (*helper)(struct ipc_namespace *ns);
-	struct plan sleepers[SLEEPERS];
-	struct plan messages[3]; /* of the first queue; the last one is sent `repeat` times more */
+/* The first queue. */
+struct scene {
+	struct plan messages[3]; /* the last one is sent `repeat` times more */
 	unsigned repeat;
 	uint64_t qbytes; /* 0: enough */
-	bool in_steps;	 /* more than one transaction that others may see */
-	bool no_steps;	 /* it may do without the journal */
 };
-
-static const struct operation *now_on;
-static uint64_t latest_ns;
-static pid_t earlier_pid; /* one that is stopped, and dies at last after the victim */
-
-static void must(int64_t ret, const char *what)
-{
-	if (ret < 0)
-		flaw("%s: %s", what, strerror(-ret));
-}
-
-static struct ipc_namespace *opened(enum role role)
-{
-	msg_init();
-	stage->pid[role] = os_getpid();
-	return actor_opens(true);
-}
-
-static pid_t start_actor(void (*actor)(unsigned), unsigned arg)
-{
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		alarm(ACTOR_SECONDS);
-		actor(arg);
-		_exit(0);
-	}
-	if (pid < 0)
-		abort();
-	return pid;
-}
-
-static int finish(pid_t pid)
-{
-	int status = 0;
-
-	if (waitpid(pid, &status, 0) != pid)
-		abort();
-	return status;
-}
 
 /* --- the queues --- */
 
@@ -152,29 +100,29 @@ static void age_queue(struct ipc_namespace *ns, int id)
 	tx_commit(tx);
 }
 
-static void setter(unsigned arg)
+static void make_queues(struct ipc_namespace *ns)
 {
-	struct ipc_namespace *ns = opened(SETTER);
+	static const struct scene empty;
+	const struct scene *scene = now_on->scene ? now_on->scene : &empty;
 	char letter = 'a';
 
-	(void)arg;
 	ns->record->msg_ctlmax = MSGMAX;
 	ns->record->msg_ctlmnb = 1 << 20;
 	for (int i = 0; i < 2; i++) {
 		stage->id[i] = msg_get(ns, KEY + i, IPC_CREAT | IPC_EXCL | 0666);
 		must(stage->id[i], "msgget");
 	}
-	for (unsigned i = 0; i < ARRAY_SIZE(now_on->messages); i++) {
-		const struct plan *plan = &now_on->messages[i];
-		bool last = i + 1 == ARRAY_SIZE(now_on->messages) || !plan[1].size;
+	for (unsigned i = 0; i < ARRAY_SIZE(scene->messages); i++) {
+		const struct plan *plan = &scene->messages[i];
+		bool last = i + 1 == ARRAY_SIZE(scene->messages) || !plan[1].size;
 
-		for (unsigned n = last ? now_on->repeat + 1 : 1; plan->size && n > 0; n--)
+		for (unsigned n = last ? scene->repeat + 1 : 1; plan->size && n > 0; n--)
 			send(ns, letter++, plan->type, plan->size);
 		if (last)
 			break;
 	}
-	if (now_on->qbytes)
-		set_queue(ns, now_on->qbytes, 0666);
+	if (scene->qbytes)
+		set_queue(ns, scene->qbytes, 0666);
 	for (int i = 0; i < 2; i++)
 		age_queue(ns, stage->id[i]);
 }
@@ -218,16 +166,10 @@ static void describe_queues(struct ipc_namespace *ns, char *buf, size_t size)
 {
 	struct ipc_ids *ids = ipc_ids_of(ns, IPC_MSG_IDS);
 	struct text text = {buf, size, 0};
-	struct tx *tx;
+	struct tx *tx = begin_look(ns, ids);
 
-	if (tx_begin(&ns->arena, &tx) < 0) {
-		flaw("tx_begin fails in a check");
+	if (!tx)
 		return;
-	}
-	/* Who died may have held the lock of the process table or of memory alone. */
-	tx_lock(tx, &ids->lock);
-	tx_lock(tx, &ns->record->proc_lock);
-	tx_lock(tx, &ns->arena.header->memory_lock);
 	add(&text, "in use %u, seq %u\n", ids->in_use, ids->seq);
 	tx_commit(tx);
 	for (int i = -1; (i = idr_next(&ns->arena, &ids->ipcs_idr, i + 1)) >= 0;) {
@@ -244,7 +186,7 @@ static void describe_queues(struct ipc_namespace *ns, char *buf, size_t size)
 }
 
 /* How many sleep, in all queues; the dead count too. */
-static unsigned count_waiting(struct ipc_namespace *ns)
+static unsigned count_on_queues(struct ipc_namespace *ns)
 {
 	struct ipc_ids *ids = ipc_ids_of(ns, IPC_MSG_IDS);
 	unsigned n = 0;
@@ -256,20 +198,12 @@ static unsigned count_waiting(struct ipc_namespace *ns)
 		if (!msq || tx_begin(&ns->arena, &tx) < 0)
 			continue;
 		tx_lock(tx, &msq->lock);
-		const ref_t lists[] = {msq->q_receivers.first, msq->q_senders.first};
-
-		for (unsigned j = 0; j < ARRAY_SIZE(lists) && !msq->q_perm.deleted; j++)
-			for (ref_t ref = lists[j]; ref; ref = sleeper_at(ns, ref)->next)
-				n++;
+		if (!msq->q_perm.deleted)
+			n += count_sleepers(ns, msq->q_receivers.first) +
+			     count_sleepers(ns, msq->q_senders.first);
 		tx_commit(tx);
 	}
 	return n;
-}
-
-static void await_waiting(struct ipc_namespace *ns, unsigned n)
-{
-	while (count_waiting(ns) < n)
-		await_a_little();
 }
 
 static const char *check_queues(struct ipc_namespace *ns)
@@ -364,7 +298,7 @@ static void receive_times_out(struct ipc_namespace *ns)
 
 static void await_victim(struct ipc_namespace *ns)
 {
-	while (!count_waiting(ns) && !stage->victim_is_dead)
+	while (!count_on_queues(ns) && !stage->victim_is_dead)
 		await_a_little();
 }
 
@@ -399,7 +333,7 @@ static void set_qbytes(struct ipc_namespace *ns)
 
 static void set_mode(struct ipc_namespace *ns)
 {
-	set_queue(ns, now_on->qbytes, 0);
+	set_queue(ns, now_on->scene->qbytes, 0);
 }
 
 static void remove_queue(struct ipc_namespace *ns)
@@ -407,26 +341,9 @@ static void remove_queue(struct ipc_namespace *ns)
 	must(msg_ctl(ns, stage->id[0], IPC_RMID, NULL), "IPC_RMID");
 }
 
-static void leave(struct ipc_namespace *ns)
-{
-	proc_leave(ns);
-}
-
-static void sweep(struct ipc_namespace *ns)
-{
-	proc_sweep(ns);
-}
-
-static void get_ready(struct ipc_namespace *ns)
-{
-	struct proc *proc;
-
-	must(proc_enter(ns, &proc), "proc_enter");
-}
-
 static void kill_earlier_and_sweep(struct ipc_namespace *ns)
 {
-	kill(stage->pid[EARLIER], SIGKILL);
+	signal_actor(stage->pid[EARLIER], SIGKILL);
 	for (int i = 0; i < 40; i++)
 		await_a_little();
 	proc_sweep(ns);
@@ -449,7 +366,7 @@ static void await_sleep(unsigned letter)
 {
 	struct ipc_namespace *ns = opened(HELPER);
 
-	await_waiting(ns, 1);
+	await_asleep(ns, count_on_queues, 1);
 	if (letter)
 		send(ns, letter, 5, 40);
 }
@@ -458,15 +375,6 @@ static void one_waits(bool sends)
 {
 	earlier_pid = start_actor(earlier_sleeps, sends);
 	finish(start_actor(await_sleep, 0));
-}
-
-static void kill_earlier(void)
-{
-	if (!earlier_pid)
-		return;
-	kill(earlier_pid, SIGKILL);
-	finish(earlier_pid);
-	earlier_pid = 0;
 }
 
 static void one_died_sending(void)
@@ -481,15 +389,10 @@ static void one_died_receiving(void)
 	kill_earlier();
 }
 
-/* Stopped, so that it can't take what is handed to it. */
 static void one_has_it_in_hand(void)
 {
-	int status;
-
 	one_waits(false);
-	kill(earlier_pid, SIGSTOP);
-	if (waitpid(earlier_pid, &status, WUNTRACED) != earlier_pid || !WIFSTOPPED(status))
-		abort();
+	stop_earlier();
 	finish(start_actor(await_sleep, 'X'));
 }
 
@@ -512,7 +415,12 @@ static void one_died_with_it_in_hand(void)
 	{                                                       \
 		MESSAGE(1, 30), MESSAGE(2, 200), MESSAGE(3, 50) \
 	}
-#define FULL .messages = {MESSAGE(1, 300), MESSAGE(2, 100)}, .qbytes = 400
+#define QUEUE(...)                     \
+	.scene = &(const struct scene) \
+	{                              \
+		__VA_ARGS__            \
+	}
+#define FULL QUEUE(.messages = {MESSAGE(1, 300), MESSAGE(2, 100)}, .qbytes = 400)
 #define STRANGER(...)                         \
 	{                                     \
 		.stranger = true, __VA_ARGS__ \
@@ -523,36 +431,38 @@ static const struct operation operations[] = {
 	{.name = "msgget, a free record", .run = get_new, .prepare = make_free_record},
 	{.name = "msgget, existing", .run = get_existing, .no_steps = true},
 	{.name = "msgsnd, a new block", .run = send_small},
-	{.name = "msgsnd behind others", .run = send_small, .messages = THREE},
+	{.name = "msgsnd behind others", .run = send_small, QUEUE(.messages = THREE)},
 	{.name = "msgsnd, a kept block", .run = send_small, .prepare = keep_blocks},
 	{.name = "msgsnd of 8 KiB", .run = send_8k},
 	{.name = "msgsnd of more than is kept", .run = send_huge},
-	{.name = "msgsnd to a receiver", .run = send_small, .sleepers = {RECEIVER(5, 40)}},
+	{.name = "msgsnd to a receiver", .run = send_small, BESIDE(RECEIVER(5, 40))},
 	{.name = "msgsnd to a receiver, a kept block",
 	 .run = send_small,
 	 .prepare = keep_blocks,
-	 .sleepers = {RECEIVER(5, 40)}},
+	 BESIDE(RECEIVER(5, 40))},
 	{.name = "msgsnd to the one with room",
 	 .run = send_small,
-	 .sleepers = {RECEIVER(7, 40), RECEIVER(0, 10), RECEIVER(-6, 64), RECEIVER(0, 64)}},
-	{.name = "msgrcv of the first", .run = receive_any, .messages = THREE},
-	{.name = "msgrcv of the middle", .run = receive_2, .messages = THREE},
-	{.name = "msgrcv of the last", .run = receive_3, .messages = THREE},
+	 BESIDE(RECEIVER(7, 40), RECEIVER(0, 10), RECEIVER(-6, 64), RECEIVER(0, 64))},
+	{.name = "msgrcv of the first", .run = receive_any, QUEUE(.messages = THREE)},
+	{.name = "msgrcv of the middle", .run = receive_2, QUEUE(.messages = THREE)},
+	{.name = "msgrcv of the last", .run = receive_3, QUEUE(.messages = THREE)},
 	{.name = "msgrcv of the lowest",
 	 .run = receive_lowest,
-	 .messages = {MESSAGE(3, 30), MESSAGE(2, 200), MESSAGE(1, 50)}},
-	{.name = "msgrcv of the only one", .run = receive_any, .messages = {MESSAGE(1, 8192)}},
+	 QUEUE(.messages = {MESSAGE(3, 30), MESSAGE(2, 200), MESSAGE(1, 50)})},
+	{.name = "msgrcv of the only one",
+	 .run = receive_any,
+	 QUEUE(.messages = {MESSAGE(1, 8192)})},
 	{.name = "msgrcv of more than is kept",
 	 .run = receive_any,
-	 .messages = {MESSAGE(1, 50000)}},
+	 QUEUE(.messages = {MESSAGE(1, 50000)})},
 	{.name = "msgrcv that makes room for one",
 	 .run = receive_any,
 	 FULL,
-	 .sleepers = {SENDER(5, 250)}},
+	 BESIDE(SENDER(5, 250))},
 	{.name = "msgrcv that makes room for two",
 	 .run = receive_any,
 	 FULL,
-	 .sleepers = {SENDER(5, 350), SENDER(5, 100), SENDER(6, 150), SENDER(7, 250)}},
+	 BESIDE(SENDER(5, 350), SENDER(5, 100), SENDER(6, 150), SENDER(7, 250))},
 	{.name = "a receiver that is served",
 	 .run = receive_any,
 	 .half = had_it_in_hand,
@@ -560,8 +470,7 @@ static const struct operation operations[] = {
 	 .in_steps = true},
 	{.name = "a sender that is served",
 	 .run = send_8k,
-	 .messages = {MESSAGE(1, 300)},
-	 .qbytes = 8192,
+	 QUEUE(.messages = {MESSAGE(1, 300)}, .qbytes = 8192),
 	 .helper = help_sender,
 	 .in_steps = true},
 	{.name = "a receiver's time-out", .run = receive_times_out, .in_steps = true},
@@ -569,27 +478,25 @@ static const struct operation operations[] = {
 	{.name = "a time-out behind another",
 	 .run = send_times_out,
 	 FULL,
-	 .sleepers = {SENDER(5, 50)},
+	 BESIDE(SENDER(5, 50)),
 	 .in_steps = true},
 	{.name = "IPC_SET of qbytes", .run = set_qbytes},
 	{.name = "IPC_SET of qbytes with sleepers",
 	 .run = set_qbytes,
 	 FULL,
-	 .sleepers = {SENDER(5, 50), RECEIVER(5, 40), SENDER(6, 9900), SENDER(5, 8000)}},
+	 BESIDE(SENDER(5, 50), RECEIVER(5, 40), SENDER(6, 9900), SENDER(5, 8000))},
 	{.name = "IPC_SET of mode with sleepers",
 	 .run = set_mode,
 	 FULL,
-	 .sleepers = {STRANGER(.type = 5, .size = 40),
-		      STRANGER(.sends = true, .type = 7, .size = 100), RECEIVER(6, 30),
-		      STRANGER(.sends = true, .type = 5, .size = 200)}},
+	 BESIDE(STRANGER(.type = 5, .size = 40), STRANGER(.sends = true, .type = 7, .size = 100),
+		RECEIVER(6, 30), STRANGER(.sends = true, .type = 5, .size = 200))},
 	{.name = "IPC_RMID, empty", .run = remove_queue},
 	{.name = "IPC_RMID with messages, sleepers and kept blocks",
 	 .run = remove_queue,
 	 .prepare = keep_blocks,
-	 .messages = {MESSAGE(1, 30), MESSAGE(1, 50000), MESSAGE(2, 100)},
-	 .repeat = MESSAGES,
-	 .qbytes = 60000,
-	 .sleepers = {SENDER(2, 20000), RECEIVER(3, 40), SENDER(2, 10000)}},
+	 QUEUE(.messages = {MESSAGE(1, 30), MESSAGE(1, 50000), MESSAGE(2, 100)}, .repeat = MESSAGES,
+	       .qbytes = 60000),
+	 BESIDE(SENDER(2, 20000), RECEIVER(3, 40), SENDER(2, 10000))},
 	{.name = "IPC_RMID with a message in hand",
 	 .run = remove_queue,
 	 .before = one_has_it_in_hand,
@@ -607,12 +514,12 @@ static const struct operation operations[] = {
 	{.name = "sweep of one with a message in hand",
 	 .run = sweep,
 	 .before = one_died_with_it_in_hand,
-	 .messages = THREE,
+	 QUEUE(.messages = THREE),
 	 .in_steps = true},
 	{.name = "sweep of one with a message for another",
 	 .run = kill_earlier_and_sweep,
 	 .before = one_has_it_in_hand,
-	 .sleepers = {RECEIVER(5, 10), RECEIVER(5, 40)},
+	 BESIDE(RECEIVER(5, 10), RECEIVER(5, 40)),
 	 .in_steps = true},
 	{.name = "msgsnd to one that died",
 	 .run = send_small,
@@ -633,136 +540,38 @@ static const struct operation operations[] = {
 	 .in_steps = true},
 };
 
-/* --- the play --- */
+/* --- what the play asks for --- */
 
-static unsigned n_sleepers(const struct operation *operation)
-{
-	unsigned n = 0;
-
-	while (n < SLEEPERS && operation->sleepers[n].size)
-		n++;
-	return n;
-}
-
-static void sleeper(unsigned i)
+static int sleep_by_plan(struct ipc_namespace *ns, unsigned i)
 {
 	const struct plan *plan = &now_on->sleepers[i];
-	struct ipc_namespace *ns = opened(SLEEPER + i);
 
-	/* They get their journals in the other order than their slots in the table. */
-	while (i + 1 < n_sleepers(now_on) && !stage->has_journal[i + 1])
-		await_a_little();
-	count_waiting(ns);
-	stage->has_journal[i] = true;
-	while (!stage->victim_is_ready)
-		await_a_little();
-	await_waiting(ns, i);
 	if (plan->stranger && geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
 		flaw("setresuid: %s", strerror(errno));
-	stage->outcome[i] =
-		plan->sends ? try_send(ns, plan, 'A' + i, 0, NULL) : try_receive(ns, plan, 0, NULL);
-	for (;;)
-		pause();
+	return plan->sends ? try_send(ns, plan, 'A' + i, 0, NULL) : try_receive(ns, plan, 0, NULL);
 }
 
-static void helper(unsigned arg)
+static void add_served(struct text *text, int outcome)
 {
-	(void)arg;
-	now_on->helper(opened(EARLIER));
-}
-
-enum run {
-	BEFORE,
-	HALF,
-	WHOLE
-};
-
-static void victim(unsigned run)
-{
-	struct ipc_namespace *ns = opened(VICTIM);
-
-	/* So that the first dead one's journal, which the next process gets, is not always the victim's. */
-	for (unsigned i = 0; i < n_sleepers(now_on); i++)
-		while (!stage->has_journal[i])
-			await_a_little();
-	if (now_on->prepare)
-		now_on->prepare(ns);
-	stage->victim_is_ready = true;
-	await_waiting(ns, n_sleepers(now_on));
-	stage->all_are_asleep = true;
-	while (!stage->go)
-		await_a_little();
-	if (run == HALF && now_on->half)
-		now_on->half(ns);
-	if (run == WHOLE) {
-		arena_crash_countdown = stage->countdown;
-		now_on->run(ns);
-		stage->steps = arena_crash_steps;
-		arena_crash_countdown = 0;
-	}
-	report->done = true;
-	raise(SIGKILL);
-}
-
-static bool all_settled(struct ipc_namespace *ns)
-{
-	unsigned asleep = 0;
-
-	for (unsigned i = 0; i < n_sleepers(now_on); i++)
-		asleep += stage->outcome[i] == ASLEEP;
-	return asleep == count_waiting(ns);
-}
-
-/* Those who have been served come back, though no living process makes a call for them. */
-static void await_served(struct ipc_namespace *ns)
-{
-	uint64_t start = os_monotonic_ns();
-
-	while (!all_settled(ns)) {
-		await_a_little();
-		if (os_monotonic_ns() - start > 5000000000ull) {
-			flaw("a sleeper that was served does not come back");
-			break;
-		}
-	}
-	stage->served_late_ns = os_monotonic_ns() - start;
-}
-
-static void looker(unsigned arg)
-{
-	(void)arg;
-	describe_queues(opened(HELPER), stage->raw, sizeof(stage->raw));
-}
-
-static void add_outcome(struct text *text, unsigned i)
-{
-	int outcome = stage->outcome[i];
-
 	if (outcome > RECEIVED)
-		add(text, "sleeper%u: got %c\n", i, outcome - RECEIVED);
+		add(text, "got %c", outcome - RECEIVED);
 	else
-		add(text, "sleeper%u: %s\n", i,
-		    outcome == ASLEEP ? "asleep" :
-		    outcome	      ? strerror(-outcome) :
-					"sent");
+		add(text, "sent");
 }
 
-static void checker(unsigned arg)
+static void remove_queues(struct ipc_namespace *ns)
 {
-	struct ipc_namespace *ns = opened(HELPER);
-	struct text text = {stage->swept, sizeof(stage->swept), 0};
-	const char *wrong;
+	struct msg_info_entry entry;
 
-	(void)arg;
-	proc_sweep(ns);
-	await_served(ns);
-	describe_queues(ns, stage->swept, sizeof(stage->swept));
-	text.used = strlen(stage->swept);
-	for (unsigned i = 0; i < n_sleepers(now_on); i++)
-		add_outcome(&text, i);
-	wrong = check_queues(ns);
-	if (wrong)
-		flaw("check: %s", wrong);
+	for (int i = -1; msg_each(ns, &i, &entry);) {
+		if (msg_waiters(ns, entry.id, NULL, 0))
+			flaw("the dead wait");
+		must(msg_ctl(ns, entry.id, IPC_RMID, NULL), "IPC_RMID");
+	}
+	/* Who removes a queue frees what others have left. */
+	make_free_record(ns);
+	if (ns->record->msg_dying)
+		flaw("a removed queue is still there");
 }
 
 /*
@@ -796,339 +605,26 @@ static uint32_t bytes_in_use(struct ipc_namespace *ns)
 	return bytes;
 }
 
-/* When all are dead. */
-static void remover(unsigned arg)
-{
-	struct ipc_namespace *ns = opened(HELPER);
-	struct msg_info_entry entry;
-	const char *wrong;
-
-	(void)arg;
-	proc_sweep(ns);
-	if (count_waiting(ns))
-		flaw("the dead sleep");
-	for (uint32_t i = 0; i < ns->arena.header->procs_ready; i++)
-		if (proc_at(ns, i)->sleepers)
-			flaw("a sweep has left something of a process");
-	/* One who died while he swept may have made a slot look free. */
-	proc_sweep(ns);
-	for (int i = -1; msg_each(ns, &i, &entry);) {
-		if (msg_waiters(ns, entry.id, NULL, 0))
-			flaw("the dead wait");
-		must(msg_ctl(ns, entry.id, IPC_RMID, NULL), "IPC_RMID");
-	}
-	/* Who removes a queue frees what others have left. */
-	make_free_record(ns);
-	if (ns->record->msg_dying)
-		flaw("a removed queue is still there");
-	wrong = check_queues(ns);
-	if (wrong)
-		flaw("check, with all removed: %s", wrong);
-	for (uint32_t i = 0; i < ns->arena.header->procs_ready; i++)
-		if (proc_at(ns, i)->state != PROC_FREE)
-			flaw("a process is left");
-	report->swept_heap = bytes_in_use(ns);
-}
-
-static void must_be_sound(unsigned n, const char *when)
-{
-	if (report->flawed)
-		fail_msg("%s, killed at step %u, %s: %s", now_on->name, n, when, report->wrong);
-}
-
-static void must_end(pid_t pid, unsigned n, const char *what)
-{
-	int status = finish(pid);
-
-	if (status)
-		fail_msg("%s, killed at step %u: %s ended with status 0x%x: %s", now_on->name, n,
-			 what, status, report->wrong);
-	must_be_sound(n, what);
-}
-
-static pid_t asleep[SLEEPERS], helps;
-
-/* What a test that failed has left. */
-static void clear_stage(void)
-{
-	for (unsigned i = 0; i < SLEEPERS; i++) {
-		if (asleep[i]) {
-			kill(asleep[i], SIGKILL);
-			finish(asleep[i]);
-		}
-		asleep[i] = 0;
-	}
-	kill_earlier();
-	if (base[0])
-		remove_tree(base);
-}
-
-/*
- * Every other time the sleepers are stopped while the victim acts and until somebody has looked,
- * so that none of them sweeps before.
- */
-static bool sleepers_stop(void)
-{
-	return stage->countdown % 2 == 0;
-}
-
-static void stop_sleepers(void)
-{
-	int status;
-
-	for (unsigned i = 0; i < n_sleepers(now_on) && sleepers_stop(); i++) {
-		kill(asleep[i], SIGSTOP);
-		if (waitpid(asleep[i], &status, WUNTRACED) != asleep[i] || !WIFSTOPPED(status))
-			fail_msg("%s: a sleeper ended", now_on->name);
-	}
-}
-
-static int victim_acts(enum run run)
-{
-	pid_t pid = start_actor(victim, run);
-	siginfo_t info = {.si_pid = 0};
-
-	while (!stage->all_are_asleep && info.si_pid == 0) {
-		await_a_little();
-		waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT);
-	}
-	stop_sleepers();
-	stage->go = true;
-	return finish(pid);
-}
-
-/* Up to the death of the victim. */
-static void act(unsigned countdown, enum run run)
-{
-	clear_stage();
-	memset(stage, 0, sizeof(*stage));
-	fresh_folder("crash");
-	strcpy(stage->folder, folder);
-	stage->countdown = countdown;
-	for (unsigned i = 0; i < SLEEPERS; i++)
-		stage->outcome[i] = ASLEEP;
-	must_end(start_actor(setter, 0), countdown, "the setter");
-	if (now_on->before)
-		now_on->before();
-	for (unsigned i = 0; i < n_sleepers(now_on); i++)
-		asleep[i] = start_actor(sleeper, i);
-	helps = now_on->helper ? start_actor(helper, 0) : 0;
-	int status = victim_acts(run);
-
-	kill_earlier();
-	stage->victim_is_dead = true;
-	if (!killed(status))
-		fail_msg("%s, step %u: the victim ended with status 0x%x: %s", now_on->name,
-			 countdown, status, report->wrong);
-	must_be_sound(countdown, "itself");
-	if (helps)
-		must_end(helps, countdown, "the helper");
-}
-
-struct outcome {
-	char raw[8192], swept[8192];
-	uint32_t heap;
-	bool done;
-	unsigned steps;
+static const struct mechanism queues = {
+	.name = "crash-msg",
+	.operations = operations,
+	.n_operations = ARRAY_SIZE(operations),
+	.slice = 20,
+	.slice_of_recovery = 8,
+	.sweeps_at_once = true,
+	.init = msg_init,
+	.set_up = make_queues,
+	.sleep = sleep_by_plan,
+	.count_asleep = count_on_queues,
+	.describe = describe_queues,
+	.add_served = add_served,
+	.check = check_queues,
+	.reap = msg_reap,
+	.remove_all = remove_queues,
+	.bytes_in_use = bytes_in_use,
 };
-
-static void kill_sleepers(unsigned most, unsigned n)
-{
-	for (unsigned i = 0; i < most && i < n_sleepers(now_on); i++) {
-		if (!asleep[i])
-			continue;
-		kill(asleep[i], SIGKILL);
-		if (!killed(finish(asleep[i])))
-			fail_msg("%s, %u: a sleeper ended by itself", now_on->name, n);
-		asleep[i] = 0;
-	}
-}
-
-/* look: somebody looks before anybody sweeps. Whoever looks has recovered all. */
-static void check(unsigned n, bool look, struct outcome *ret_outcome)
-{
-	if (look)
-		must_end(start_actor(looker, 0), n, "who looks");
-	for (unsigned i = 0; i < n_sleepers(now_on); i++)
-		kill(asleep[i], SIGCONT);
-	must_end(start_actor(checker, 0), n, "the checker");
-	kill_sleepers(SLEEPERS, n);
-	must_end(start_actor(remover, 0), n, "the remover");
-	memcpy(ret_outcome->raw, stage->raw, sizeof(stage->raw));
-	memcpy(ret_outcome->swept, stage->swept, sizeof(stage->swept));
-	ret_outcome->heap = report->swept_heap;
-	ret_outcome->done = report->done;
-	ret_outcome->steps = stage->steps;
-	if (stage->served_late_ns > latest_ns)
-		latest_ns = stage->served_late_ns;
-	remove_tree(base);
-}
-
-static struct outcome before, half, after, now;
-
-static bool is_of(const struct outcome *of, bool swept)
-{
-	return swept || now_on->in_steps || !sleepers_stop() || !strcmp(now.raw, of->raw);
-}
-
-/* was_swept: somebody has swept before anybody looked. */
-static void one_or_other(unsigned n, bool was_swept)
-{
-	bool swept = !strcmp(now.swept, before.swept) || !strcmp(now.swept, after.swept) ||
-		     !strcmp(now.swept, half.swept);
-
-	if (!swept ||
-	    !(is_of(&before, was_swept) || is_of(&half, was_swept) || is_of(&after, was_swept))) {
-		print_message("before: %snow: %s", swept ? before.raw : before.swept,
-			      swept ? now.raw : now.swept);
-		print_message("after: %s", swept ? after.raw : after.swept);
-		fail_msg("%s, killed at step %u: half done, as seen %s a sweep", now_on->name, n,
-			 swept ? "before" : "after");
-	}
-	if (now.heap != before.heap && now.heap != after.heap && now.heap != half.heap)
-		fail_msg("%s, killed at step %u: %u bytes in use, not %u nor %u", now_on->name, n,
-			 now.heap, before.heap, after.heap);
-}
-
-static void before_and_after(void)
-{
-	act(0, BEFORE);
-	check(0, true, &before);
-	act(0, HALF);
-	check(0, true, &half);
-	act(UINT32_MAX - 1, WHOLE);
-	check(0, true, &after);
-	if (!after.done)
-		fail_msg("%s: it does not end", now_on->name);
-	if (after.steps == 0 && !now_on->no_steps)
-		fail_msg("%s: no steps", now_on->name);
-}
-
-static bool every;
-
-static unsigned stride(unsigned steps, unsigned n)
-{
-	return every || steps < n ? 1 : steps / n;
-}
-
-static void killed_at_each_step_it_is_whole_or_not_at_all(void **state)
-{
-	unsigned tried = 0;
-
-	now_on = *state;
-	latest_ns = 0;
-	before_and_after();
-	for (unsigned n = 1; n <= after.steps; n += stride(after.steps, SLICE), tried++) {
-		/* The first who comes may be one who sweeps. */
-		bool look = tried % 4 == 3 || (!now_on->in_steps && n % 4 != 1);
-
-		act(n, WHOLE);
-		check(n, look, &now);
-		one_or_other(n, !look);
-	}
-	print_message("  %u of %u steps; who was served was back after %.1f ms at most\n", tried,
-		      after.steps, (double)latest_ns / 1e6);
-}
-
-/* Recovers, and is killed at its step `step`. */
-static void recoverer(unsigned step)
-{
-	struct ipc_namespace *ns = opened(HELPER);
-
-	arena_crash_countdown = step;
-	proc_sweep(ns);
-	msg_reap(ns);
-	/* What no sweep had to touch is recovered by who needs it. */
-	describe_queues(ns, stage->raw, sizeof(stage->raw));
-	arena_crash_countdown = 0;
-	report->done = true;
-}
-
-static void recovery_killed_at_each_step_is_finished_by_the_next(void **state)
-{
-	unsigned tried = 0;
-
-	now_on = *state;
-	before_and_after();
-	for (unsigned n = 1; n <= after.steps; n += stride(after.steps, 3)) {
-		act(n, WHOLE);
-		report->done = false;
-		for (unsigned step = 1; !report->done; step += stride(60, 8), tried++) {
-			int status = finish(start_actor(recoverer, step));
-
-			if (!killed(status) && status)
-				fail_msg("%s, %u: the recoverer, step %u, ended with 0x%x: %s",
-					 now_on->name, n, step, status, report->wrong);
-		}
-		check(n, false, &now);
-		one_or_other(n, true);
-	}
-	print_message("  %u recoverers\n", tried);
-}
-
-/*
- * So many sleepers are dead when the sweeper is killed, and then all. The next one gets the journal of the
- * sweeper, and plays it back at once, or that of a sleeper, and meets what the sweeper has left.
- */
-static unsigned kill_sweepers(unsigned dead)
-{
-	for (unsigned step = 1;; step += stride(100, SLICE)) {
-		int status;
-
-		act(UINT32_MAX - 1, WHOLE);
-		report->done = false;
-		kill_sleepers(dead, step);
-		status = finish(start_actor(recoverer, step));
-		if (!killed(status) && status)
-			fail_msg("%s: the sweeper, step %u, ended with 0x%x: %s", now_on->name,
-				 step, status, report->wrong);
-		kill_sleepers(SLEEPERS, step);
-		must_end(start_actor(remover, 0), step, "the remover");
-		remove_tree(base);
-		if (report->done)
-			return step - 1;
-	}
-}
-
-static void a_sweep_killed_at_each_step_is_finished_by_the_next(void **state)
-{
-	now_on = *state;
-	for (unsigned dead = 0; dead <= n_sleepers(now_on); dead++)
-		print_message("  %u dead sleepers: %u steps\n", dead, kill_sweepers(dead));
-}
 
 int main(int argc, char **argv)
 {
-	struct CMUnitTest tests[3 * ARRAY_SIZE(operations)];
-	char names[2 * ARRAY_SIZE(operations)][80];
-	size_t n = 0;
-
-	every = argc > 1 && !strcmp(argv[1], "all");
-	if (argc > 2)
-		cmocka_set_test_filter(argv[2]);
-	stage = mmap(NULL, sizeof(*stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		     0);
-	if (stage == MAP_FAILED)
-		abort();
-	report = &stage->report;
-	for (unsigned i = 0; i < ARRAY_SIZE(operations); i++) {
-		const struct operation *operation = &operations[i];
-
-		tests[n++] = (struct CMUnitTest){operation->name,
-						 killed_at_each_step_it_is_whole_or_not_at_all,
-						 NULL, NULL, (void *)operation};
-		if (operation->no_steps)
-			continue;
-		snprintf(names[2 * i], sizeof(names[0]), "recovery of %s", operation->name);
-		tests[n++] = (struct CMUnitTest){
-			names[2 * i], recovery_killed_at_each_step_is_finished_by_the_next, NULL,
-			NULL, (void *)operation};
-		if (!operation->sleepers[0].size && !operation->prepare)
-			continue;
-		snprintf(names[2 * i + 1], sizeof(names[0]), "sweep after %s", operation->name);
-		tests[n++] = (struct CMUnitTest){
-			names[2 * i + 1], a_sweep_killed_at_each_step_is_finished_by_the_next, NULL,
-			NULL, (void *)operation};
-	}
-	return _cmocka_run_group_tests("crash-msg", tests, n, NULL, NULL);
+	return play(&queues, argc, argv);
 }

@@ -27,12 +27,6 @@ static int id, other_id;
 static void *at;
 static ref_t held[6];
 
-static void must(int ret, const char *what)
-{
-	if (ret < 0)
-		flaw("%s: %s", what, strerror(-ret));
-}
-
 static int made(struct ipc_namespace *ns, key_t key)
 {
 	int ret = shm_get(ns, key, SIZE, IPC_CREAT | 0600);

@@ -1,25 +1,24 @@
 /*
- * stage.h - for tests of semaphores in which processes die: the roles that processes have, and
- * the sets as text.
+ * stage.h - for tests of sleepers, in which processes die: the roles that processes have, what
+ * they share, and text.
  *
- * The text names processes by their roles and tells an old time from a new one, so that two runs
- * of a test can be compared. It is made without a sweep, and under each set's lock: whoever asks
- * for it recovers.
+ * Objects are described in text (crash/sets.h), so that two runs of a test can be compared: it
+ * names processes by their roles and tells an old time from a new one.
  */
 #pragma once
 
 #include "crash/actor.h"
-#include "sem/set.h"
+#include "ipc/sleeper.h"
 
 #include <signal.h>
 #include <time.h>
 
-#define SETS	 3
+#define OBJECTS	 3
 #define SLEEPERS 4
 #define OLD_TIME 1000 /* a time before any test */
 
 enum role {
-	SETTER, /* makes the sets */
+	SETTER, /* makes the sets, or queues */
 	EARLIER,
 	HELPER,
 	VICTIM,
@@ -33,7 +32,7 @@ enum role {
 struct stage {
 	struct report report;
 	char folder[80];
-	int id[SETS];
+	int id[OBJECTS];
 	pid_t pid[ROLES];
 	int outcome[SLEEPERS];
 	bool victim_is_ready, all_are_asleep, go, victim_is_dead;
@@ -45,12 +44,66 @@ struct stage {
 
 static struct stage *stage;
 
+static inline void map_stage(int fd)
+{
+	stage = mmap(NULL, sizeof(*stage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (stage == MAP_FAILED)
+		abort();
+	report = &stage->report;
+}
+
+/* Returns its descriptor. */
+static inline int make_stage(void)
+{
+	int fd = memfd_create("stage", 0);
+
+	if (fd < 0 || ftruncate(fd, sizeof(*stage)) < 0)
+		abort();
+	map_stage(fd);
+	return fd;
+}
+
+static inline pid_t start_actor(void (*actor)(unsigned), unsigned arg)
+{
+	pid_t pid = fork_actor();
+
+	if (pid == 0) {
+		actor(arg);
+		_exit(0);
+	}
+	return pid;
+}
+
+/* Never a group of processes, nor all of them. */
+static inline void signal_actor(pid_t pid, int sig)
+{
+	if (pid <= 1)
+		abort();
+	kill(pid, sig);
+}
+
+/* false: it has ended. */
+static inline bool stop_actor(pid_t pid)
+{
+	int status;
+
+	signal_actor(pid, SIGSTOP);
+	return waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status);
+}
+
 /* For what comes soon; the actor's alarm ends what doesn't. */
 static inline void await_a_little(void)
 {
 	struct timespec little = {0, 50000};
 
 	nanosleep(&little, NULL);
+}
+
+static inline void await_asleep(struct ipc_namespace *ns,
+				unsigned (*count)(struct ipc_namespace *ns), unsigned n)
+{
+	while (count(ns) < n)
+		await_a_little();
 }
 
 static inline const char *role_of(int pid)
@@ -88,135 +141,12 @@ static inline const char *age(int64_t time)
 	return time == 0 ? "none" : time == OLD_TIME ? "old" : time > 1000000000 ? "new" : "odd";
 }
 
-static inline void add_waiters(struct ipc_namespace *ns, struct text *text,
-			       const struct sem_array *sma)
+/* How many sleep, from this one on. */
+static inline unsigned count_sleepers(struct ipc_namespace *ns, ref_t first)
 {
-	const ref_t lists[] = {sma->pending_alter.first, sma->pending_const.first};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
-		for (ref_t ref = lists[i]; ref; ref = sleeper_at(ns, ref)->next) {
-			const struct sem_queue *q = sem_queue_at(ns, ref);
-			const struct sembuf *sop = &sem_queue_sops(ns, q)[q->blocking];
-
-			add(text, " %s(%u,%d of %u)", role_of(q->sleeper.pid), sop->sem_num,
-			    sop->sem_op, q->nsops);
-		}
-	}
-}
-
-static inline void add_undo(struct ipc_namespace *ns, struct text *text,
-			    const struct sem_array *sma)
-{
-	for (ref_t ref = sma->list_id; ref; ref = sem_undo_at(ns, ref)->id_next) {
-		const struct sem_undo *un = sem_undo_at(ns, ref);
-		const int16_t *semadj = sem_adjustments(sma, un);
-		int sum = 0, n = 0;
-
-		for (unsigned i = 0; semadj && i < sma->sem_nsems; i++) {
-			sum += semadj[i] * (int)(i + 1);
-			n += semadj[i] != 0;
-		}
-		if (n)
-			add(text, " %s owes %d,%d", role_of(proc_at(ns, un->proc)->pid), n, sum);
-	}
-}
-
-/* Those in a row that are alike stand once. */
-static inline void add_values(struct text *text, const struct sem_array *sma)
-{
-	unsigned alike = 1;
-
-	for (unsigned i = 0; i < sma->sem_nsems; i += alike) {
-		uint64_t word = load_acquire(sma->words[i]);
-
-		for (alike = 1; i + alike < sma->sem_nsems; alike++) {
-			uint64_t other = load_acquire(sma->words[i + alike]);
-
-			if (word_semval(other) != word_semval(word) ||
-			    word_sempid(other) != word_sempid(word))
-				break;
-		}
-		add(text, " %d:%s", word_semval(word), role_of(word_sempid(word)));
-		if (alike > 1)
-			add(text, "*%u", alike);
-	}
-}
-
-/* All sets, as they are; a dead owner's half-done work is taken back on the way. */
-static inline void describe(struct ipc_namespace *ns, char *buf, size_t size)
-{
-	struct ipc_ids *ids = ipc_ids_of(ns, IPC_SEM_IDS);
-	struct text text = {buf, size, 0};
-	struct tx *tx;
-
-	if (tx_begin(&ns->arena, &tx) < 0) {
-		flaw("tx_begin fails in a check");
-		return;
-	}
-	/* Who died may have held the lock of the process table or of memory alone. */
-	tx_lock(tx, &ids->lock);
-	tx_lock(tx, &ns->record->proc_lock);
-	tx_lock(tx, &ns->arena.header->memory_lock);
-	add(&text, "in use %u, semaphores %u, seq %u\n", ids->in_use, ns->record->used_sems,
-	    ids->seq);
-	tx_commit(tx);
-	for (int i = -1; (i = idr_next(&ns->arena, &ids->ipcs_idr, i + 1)) >= 0;) {
-		struct sem_array *sma = sem_block(ns, i);
-
-		/* As any call does first: what was left due. */
-		if (sma && sem_lock(ns, sma->sem_perm.id, &tx, &sma) == 0)
-			tx_commit(tx);
-		if (!sma || tx_begin(&ns->arena, &tx) < 0)
-			continue;
-		tx_lock(tx, &ids->lock);
-		tx_lock(tx, &sma->lock);
-		if (!sma->sem_perm.deleted) {
-			add(&text, "%d key %x mode %o otime %s ctime %s:", sma->sem_perm.id,
-			    sma->sem_perm.key, sma->sem_perm.mode, age(sem_otime(sma)),
-			    age(sma->sem_ctime));
-			add_values(&text, sma);
-			add_undo(ns, &text, sma);
-			add_waiters(ns, &text, sma);
-			add(&text, "\n");
-		}
-		tx_commit(tx);
-	}
-}
-
-/* How many sleep, in all sets; the dead count too. */
-static inline unsigned count_asleep(struct ipc_namespace *ns)
-{
-	struct ipc_ids *ids = ipc_ids_of(ns, IPC_SEM_IDS);
 	unsigned n = 0;
-	struct tx *tx;
 
-	for (int i = -1; (i = idr_next(&ns->arena, &ids->ipcs_idr, i + 1)) >= 0;) {
-		struct sem_array *sma = sem_block(ns, i);
-
-		if (!sma || tx_begin(&ns->arena, &tx) < 0)
-			continue;
-		tx_lock(tx, &sma->lock);
-		const ref_t lists[] = {sma->pending_alter.first, sma->pending_const.first};
-
-		for (unsigned j = 0; j < ARRAY_SIZE(lists) && !sma->sem_perm.deleted; j++)
-			for (ref_t ref = lists[j]; ref; ref = sleeper_at(ns, ref)->next)
-				n++;
-		tx_commit(tx);
-	}
+	for (ref_t ref = first; ref; ref = sleeper_at(ns, ref)->next)
+		n++;
 	return n;
-}
-
-static inline void await_asleep(struct ipc_namespace *ns, unsigned n)
-{
-	while (count_asleep(ns) < n)
-		await_a_little();
-}
-
-static inline const char *check_all(struct ipc_namespace *ns)
-{
-	const char *wrong = namespace_check(ns);
-
-	if (!wrong)
-		wrong = sem_check(ns);
-	return wrong ? wrong : shm_check(ns);
 }

@@ -6,7 +6,7 @@
  * A sleeper sleeps on, whatever fails. On a full file system the sleepers that could not be
  * served at once are served later.
  */
-#include "crash/stage.h"
+#include "crash/sets.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -32,32 +32,6 @@ static struct ipc_namespace *opened(enum role role)
 	sem_init();
 	stage->pid[role] = os_getpid();
 	return actor_opens(true);
-}
-
-static pid_t start_actor(void (*actor)(unsigned), unsigned arg)
-{
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		alarm(ACTOR_SECONDS);
-		actor(arg);
-		_exit(0);
-	}
-	if (pid < 0)
-		abort();
-	return pid;
-}
-
-static int finish(pid_t pid)
-{
-	int status = 0;
-
-	if (waitpid(pid, &status, 0) != pid)
-		abort();
-	return status;
 }
 
 /* --- operations --- */
@@ -134,7 +108,7 @@ static int sleep_until_helped(struct ipc_namespace *ns)
 
 static void post(struct ipc_namespace *ns)
 {
-	await_asleep(ns, 1);
+	await_asleep(ns, count_on_sets, 1);
 	add_one(ns);
 }
 
@@ -282,16 +256,16 @@ static void victim(unsigned countdown)
 
 	if (now_on->prepare && now_on->prepare(ns) < 0)
 		flaw("can't be prepared");
-	await_asleep(ns, now_on->sleeper);
-	describe(ns, stage->raw, sizeof(stage->raw));
+	await_asleep(ns, count_on_sets, now_on->sleeper);
+	describe_sets(ns, stage->raw, sizeof(stage->raw));
 	stage->all_are_asleep = true;
 	os_fault.error = fault_error;
 	os_fault.countdown = countdown;
 	report->ret = now_on->run(ns);
 	report->done = countdown == 0 || os_fault.countdown != 0;
 	os_fault.countdown = 0;
-	describe(ns, stage->swept, sizeof(stage->swept));
-	wrong = check_all(ns);
+	describe_sets(ns, stage->swept, sizeof(stage->swept));
+	wrong = check_sets(ns);
 	if (wrong)
 		flaw("after the fault: %s", wrong);
 	if (report->ret < 0 && (!now_on->helper || report->ret != -EINTR)) {
@@ -302,7 +276,7 @@ static void victim(unsigned countdown)
 			     strerror(-report->ret));
 	}
 	stage->victim_is_dead = true;
-	while (now_on->sleeper && stage->outcome[0] == ASLEEP && count_asleep(ns) == 0)
+	while (now_on->sleeper && stage->outcome[0] == ASLEEP && count_on_sets(ns) == 0)
 		await_a_little();
 }
 
@@ -319,7 +293,7 @@ static void remover(unsigned arg)
 			flaw("the dead wait, or owe");
 		sem_ctl(ns, entry.id, 0, IPC_RMID, 0);
 	}
-	wrong = check_all(ns);
+	wrong = check_sets(ns);
 	if (wrong)
 		flaw("with all removed: %s", wrong);
 	for (uint32_t i = 0; i < ns->arena.header->procs_ready; i++)
@@ -344,11 +318,11 @@ static int act(unsigned countdown)
 		status = finish(start_actor(victim, countdown));
 	/* The victim may not have slept: then nobody is to be helped. */
 	if (helps) {
-		kill(helps, SIGKILL);
+		signal_actor(helps, SIGKILL);
 		finish(helps);
 	}
 	if (sleeps) {
-		kill(sleeps, SIGKILL);
+		signal_actor(sleeps, SIGKILL);
 		finish(sleeps);
 	}
 	if (status == 0)
@@ -477,7 +451,7 @@ static void let_go(struct ipc_namespace *ns)
 
 static void must_be_sound(struct ipc_namespace *ns, const char *when)
 {
-	const char *wrong = check_all(ns);
+	const char *wrong = check_sets(ns);
 
 	if (wrong)
 		flaw("%s: %s", when, wrong);
@@ -487,12 +461,6 @@ static void must_lack_memory(int ret, const char *what)
 {
 	if (ret != -ENOMEM && ret != -ENOSPC)
 		flaw("%s on a full file system: %d", what, ret);
-}
-
-static void must(int ret, const char *what)
-{
-	if (ret < 0)
-		flaw("%s: %s", what, strerror(-ret));
 }
 
 static void calls_on_full(unsigned arg)
@@ -507,13 +475,13 @@ static void calls_on_full(unsigned arg)
 	ns = &actor_ns;
 	must(proc_enter(ns, &proc), "proc_enter");
 	fill(ns);
-	describe(ns, text[0], sizeof(text[0]));
+	describe_sets(ns, text[0], sizeof(text[0]));
 	must_lack_memory(sem_get(ns, IPC_PRIVATE, 1, 0600), "semget");
 	must_lack_memory(sem_get(ns, KEY + 8, 3000, IPC_CREAT | 0600), "semget of a large set");
 	must_lack_memory(take_with_undo(ns), "the first SEM_UNDO");
 	must_lack_memory(set_all_large(ns), "SETALL of a large set");
 	must_lack_memory(time_out(ns), "sleep");
-	describe(ns, text[1], sizeof(text[1]));
+	describe_sets(ns, text[1], sizeof(text[1]));
 	if (strcmp(text[0], text[1]))
 		flaw("changed: %s", text[1]);
 	must_be_sound(ns, "on a full file system");
@@ -580,7 +548,7 @@ static void crowd_on_full(unsigned keep_full)
 		if (pthread_create(&thread[i], NULL, wait_in_crowd, &crowd_outcome[i]))
 			flaw("pthread_create");
 	}
-	await_asleep(ns, CROWD);
+	await_asleep(ns, count_on_sets, CROWD);
 	fill(ns);
 	must(sem_ctl(ns, stage->id[1], 0, SETVAL, CROWD), "SETVAL");
 	if (!is_due(ns))
@@ -645,11 +613,7 @@ int main(void)
 		cmocka_unit_test(sleepers_that_could_not_be_served_are_served_later),
 	};
 
-	stage = mmap(NULL, sizeof(*stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		     0);
-	if (stage == MAP_FAILED)
-		abort();
-	report = &stage->report;
+	make_stage();
 	for (unsigned i = 0; i < ARRAY_SIZE(operations); i++)
 		tests[2 + i] = (struct CMUnitTest){operations[i].name, each_system_call_may_fail,
 						   NULL, NULL, (void *)&operations[i]};
