@@ -381,6 +381,42 @@ int os_sigprocmask_raw(int how, const uint64_t *set)
 	return CALL(SYS_rt_sigprocmask, how, set, NULL, sizeof(*set));
 }
 
+#if defined(__x86_64__)
+/*
+ * Where a handler returns to. Unwinders and debuggers know a signal's frame by these very bytes, and look for what
+ * describes the byte before, which must be nothing.
+ */
+#define OS_RESTORER 0x04000000ul /* SA_RESTORER */
+void os_sigreturn(void) __attribute__((visibility("hidden")));
+__asm__(".pushsection .text\n"
+	".balign 16\n"
+	"nop\n"
+	".globl os_sigreturn\n"
+	".hidden os_sigreturn\n"
+	".type os_sigreturn, @function\n"
+	"os_sigreturn:\n"
+	"movq $15, %rax\n"
+	"syscall\n"
+	".size os_sigreturn, . - os_sigreturn\n"
+	".popsection");
+#else
+#define OS_RESTORER  0ul /* the vDSO has it */
+#define os_sigreturn NULL
+#endif
+
+int os_sigaction(int sig, const struct os_action *act, struct os_action *ret_old)
+{
+	struct os_action ours;
+
+	if (act) {
+		ours = *act;
+		ours.flags |= OS_RESTORER;
+		ours.restorer = os_sigreturn;
+		act = &ours;
+	}
+	return CALL(SYS_rt_sigaction, sig, act, ret_old, sizeof(ours.mask));
+}
+
 void os_yield(void)
 {
 	CALL(SYS_sched_yield);

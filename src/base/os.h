@@ -82,6 +82,20 @@ int os_total_swap(uint64_t *ret_bytes);
 int os_clock(clockid_t clock, struct timespec *ret_time);
 int os_tgsigqueueinfo(int sig, siginfo_t *info);
 int os_sigprocmask_raw(int how, const uint64_t *set);
+/*
+ * The kernel's action, which no wrapper of sigaction() sees or alters. Its restorer is not the caller's business:
+ * os_sigaction() gives it one.
+ */
+typedef void os_handler(int sig, siginfo_t *info, void *context);
+#define OS_SIG_DFL ((os_handler *)0)
+#define OS_SIG_IGN ((os_handler *)1)
+struct os_action {
+	os_handler *handler;
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+int os_sigaction(int sig, const struct os_action *act, struct os_action *ret_old);
 /* Lets another thread run here that is ready to. */
 void os_yield(void);
 int os_nanosleep_ns(uint64_t ns);

@@ -1,0 +1,196 @@
+/* copy.c - big messages into the ring, the quicker way; see copy.h. */
+#include "chan/copy.h"
+#include "base/os.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
+#if defined(__x86_64__) || defined(__aarch64__)
+#define CAN_STREAM true
+#else
+#define CAN_STREAM false
+#endif
+
+#define LINE 64u
+
+/* A lap also ends after so many bytes, more than caches hold. */
+#define LAP_MOST (256u << 20)
+/* After a change of ways: the rest of this lap and a whole one, to fill the caches, or clear them. */
+#define WARM_LAPS     2u
+#define TRIAL_LAPS    (WARM_LAPS + 1)
+#define SAMPLES_LEAST 16u
+#define SAMPLED_OF    64u /* while there is no trial, one copy of so many is measured */
+/* Laps from one trial to the next; doubles with each loss, so that trials cost next to nothing. */
+#define HOLD_LAPS   8u
+#define LOSSES_MOST 7u
+#define SMOOTH	    8
+
+/* The whole lines of `to`; none of them is read from memory to be written. */
+static void stream_lines(char *to, const char *from, size_t size)
+{
+#if defined(__x86_64__)
+	for (; size; to += LINE, from += LINE, size -= LINE) {
+		const __m128i *f = (const __m128i *)from;
+		__m128i *t = (__m128i *)to;
+		__m128i a = _mm_loadu_si128(f), b = _mm_loadu_si128(f + 1);
+		__m128i c = _mm_loadu_si128(f + 2), d = _mm_loadu_si128(f + 3);
+
+		_mm_stream_si128(t, a);
+		_mm_stream_si128(t + 1, b);
+		_mm_stream_si128(t + 2, c);
+		_mm_stream_si128(t + 3, d);
+	}
+	/* These stores are in no order with others, not even a store-release. */
+	_mm_sfence();
+#elif defined(__aarch64__)
+	for (; size; to += LINE, from += LINE, size -= LINE)
+		__asm__ volatile("ldp q0, q1, [%1]\n\t"
+				 "ldp q2, q3, [%1, #32]\n\t"
+				 "stnp q0, q1, [%0]\n\t"
+				 "stnp q2, q3, [%0, #32]"
+				 :
+				 : "r"(to), "r"(from)
+				 : "v0", "v1", "v2", "v3", "memory");
+	__asm__ volatile("dmb ishst" ::: "memory");
+#else
+	memcpy(to, from, size);
+#endif
+}
+
+void chan_copy_streamed(void *ring, const void *message, size_t size)
+{
+	char *to = ring;
+	const char *from = message;
+	size_t head = -(uintptr_t)to % LINE, tail, lines;
+
+	head = head < size ? head : size;
+	tail = (size - head) % LINE;
+	lines = size - head - tail;
+	chan_copy_small(to, from, head);
+	chan_copy_small(to + head + lines, from + head + lines, tail);
+	stream_lines(to + head, from + head, lines);
+}
+
+static void copy(unsigned way, void *to, const void *from, size_t size)
+{
+	if (way == CHAN_COPY_STREAMED)
+		chan_copy_streamed(to, from, size);
+	else
+		memcpy(to, from, size);
+}
+
+static void count_laps(struct chan_copier *copier, const void *to, size_t size)
+{
+	copier->bytes += size;
+	if ((uintptr_t)to <= copier->last || copier->bytes >= LAP_MOST) {
+		copier->lap++;
+		copier->bytes = 0;
+	}
+	copier->last = (uintptr_t)to;
+}
+
+static struct chan_copy_class *class_of(struct chan_copier *copier, size_t size)
+{
+	unsigned at = (63 - __builtin_clzll((uint64_t)size / CHAN_COPY_BIG)) / 2;
+
+	return &copier->classes[at < CHAN_COPY_CLASSES ? at : CHAN_COPY_CLASSES - 1];
+}
+
+/*
+ * A copy that was interrupted says little: no sample counts for more than twice what is known, and what is known for no
+ * more than twice the sample.
+ */
+static void note(uint32_t *pace, uint64_t ns, size_t size)
+{
+	double sample = (double)ns * 65536 / size, known = *pace;
+
+	if (known == 0)
+		known = sample;
+	if (known > 2 * sample)
+		known = 2 * sample;
+	if (sample > 2 * known)
+		sample = 2 * known;
+	known += (sample - known) / SMOOTH;
+	*pace = known < 1 ? 1 : known > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)known;
+}
+
+/* The band between the two is there so that equals don't take turns. */
+static bool other_is_better(const struct chan_copy_class *class)
+{
+	uint32_t cached = class->pace[CHAN_COPY_CACHED];
+	uint32_t streamed = class->pace[CHAN_COPY_STREAMED];
+
+	return class->way == CHAN_COPY_CACHED ? streamed < cached - cached / 4 : cached < streamed;
+}
+
+static void next_phase(struct chan_copy_class *class, uint32_t lap)
+{
+	if (!class->trying) {
+		class->pace[!class->way] = 0;
+	} else if (other_is_better(class)) {
+		class->way = !class->way;
+		class->losses = 0;
+	} else if (class->losses < LOSSES_MOST) {
+		class->losses++;
+	}
+	class->trying = !class->trying;
+	class->since = lap;
+	class->copies = class->samples = 0;
+}
+
+void chan_copy_big(struct chan_copier *copier, void *to, const void *from, size_t size)
+{
+	struct chan_copy_class *class = class_of(copier, size);
+	unsigned way = class->way ^ class->trying;
+	uint32_t age;
+	uint64_t start;
+
+	count_laps(copier, to, size);
+	age = copier->lap - class->since;
+	if (!CAN_STREAM || age < WARM_LAPS || (!class->trying && class->copies++ % SAMPLED_OF)) {
+		copy(way, to, from, size);
+		return;
+	}
+	start = os_monotonic_ns();
+	copy(way, to, from, size);
+	note(&class->pace[way], os_monotonic_ns() - start, size);
+	if (++class->samples >= SAMPLES_LEAST &&
+	    age >= (class->trying ? TRIAL_LAPS : HOLD_LAPS << class->losses))
+		next_phase(class, copier->lap);
+}
+
+/*
+ * The ring's side is aligned, so its words are whole; what is left goes byte by byte. The other side is the
+ * caller's, and the sanitizer may say what it thinks of it.
+ */
+void chan_copy_racing_in(void *to, const void *from, size_t size)
+{
+	size_t at = 0;
+
+	for (; size - at >= 8; at += 8) {
+		uint64_t word;
+
+		memcpy(&word, (const char *)from + at, 8);
+		__atomic_store_n((uint64_t *)((char *)to + at), word, __ATOMIC_RELAXED);
+	}
+	for (; at < size; at++)
+		__atomic_store_n((char *)to + at, ((const char *)from)[at], __ATOMIC_RELAXED);
+}
+
+void chan_copy_racing_out(void *to, const void *from, size_t size)
+{
+	size_t at = 0;
+
+	for (; size - at >= 8; at += 8) {
+		uint64_t word = __atomic_load_n((const uint64_t *)((const char *)from + at),
+						__ATOMIC_RELAXED);
+
+		memcpy((char *)to + at, &word, 8);
+	}
+	for (; at < size; at++)
+		((char *)to)[at] = __atomic_load_n((const char *)from + at, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,120 @@
+/*
+ * copy.h - messages into the ring and out of it.
+ *
+ * What a caller sees: chan_copy_in() copies into the ring, chan_copy_out() out of it; not a byte beyond is read or stored.
+ * The end in the ring is 8-byte aligned, the other one as it likes. The bytes in the ring may change meanwhile, as a lossy ring's
+ * do: the copy is then worth nothing, and no race in the eyes of the thread sanitizer. All stores of chan_copy_in() come
+ * before any later store-release.
+ *
+ * How it works: what is small is copied in place, by two or four moves that overlap. Up to CHAN_COPY_BIG, memcpy. From there on
+ * there are two ways into the ring, memcpy and stores that go past the caches; which is quicker depends on the machine, on the
+ * size of the message, on how much of the ring the caches hold, and on whom else they serve. So a chan_copier measures both, for
+ * each class of sizes. A single copy by the other way would tell little, since it finds in the caches what the way in use
+ * leaves there: to a ring that fits, memcpy is the quickest, but not right after stores that went past. So the other way is put
+ * to trial for whole laps of the ring, of which the first are not measured, and less often the more often it has lost.
+ *
+ * It measures the writer. Readers find in memory, not in a cache, what went past the caches; so that way must be better by a
+ * quarter.
+ */
+#pragma once
+
+#include "base/compiler.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define CHAN_COPY_RACES 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CHAN_COPY_RACES 1
+#endif
+#endif
+
+#define CHAN_COPY_SMALL	  64u
+#define CHAN_COPY_BIG	  4096u
+#define CHAN_COPY_CLASSES 8u /* from 4, 16, 64, 256 KiB, 1, 4, 16, 64 MiB on */
+
+enum chan_copy_way {
+	CHAN_COPY_CACHED = 0,
+	CHAN_COPY_STREAMED
+};
+
+struct chan_copy_class {
+	uint32_t way;	  /* the one in use */
+	uint32_t trying;  /* 1: the other one is on trial */
+	uint32_t since;	  /* the lap in which that began, or the last trial ended */
+	uint32_t copies;  /* since then, without the first laps */
+	uint32_t samples; /* how many of them were measured */
+	uint32_t losses;  /* trials in a row that changed nothing */
+	uint32_t pace[2]; /* of each way, ns per 64 KiB, smoothed; 0: not known */
+};
+
+/* A writer's; all zeros to begin with. Its owner alone uses it. */
+struct chan_copier {
+	uintptr_t last; /* where the last big message went */
+	uint64_t bytes; /* in big messages, of this lap */
+	uint32_t lap;
+	struct chan_copy_class classes[CHAN_COPY_CLASSES];
+};
+
+/* size >= CHAN_COPY_BIG */
+void chan_copy_big(struct chan_copier *copier, void *to, const void *from, size_t size);
+/* Past the caches, where the machine can. */
+void chan_copy_streamed(void *to, const void *from, size_t size);
+
+/* For the thread sanitizer: the ring's side by atomic accesses. */
+void chan_copy_racing_in(void *to, const void *from, size_t size);
+void chan_copy_racing_out(void *to, const void *from, size_t size);
+
+/* size <= CHAN_COPY_SMALL */
+static inline void chan_copy_small(void *to, const void *from, size_t size)
+{
+	char *t = to;
+	const char *f = from;
+
+	if (size > 32) {
+		__builtin_memcpy(t, f, 16);
+		__builtin_memcpy(t + 16, f + 16, 16);
+		__builtin_memcpy(t + size - 32, f + size - 32, 16);
+		__builtin_memcpy(t + size - 16, f + size - 16, 16);
+	} else if (size >= 16) {
+		__builtin_memcpy(t, f, 16);
+		__builtin_memcpy(t + size - 16, f + size - 16, 16);
+	} else if (size >= 8) {
+		__builtin_memcpy(t, f, 8);
+		__builtin_memcpy(t + size - 8, f + size - 8, 8);
+	} else if (size >= 4) {
+		__builtin_memcpy(t, f, 4);
+		__builtin_memcpy(t + size - 4, f + size - 4, 4);
+	} else if (size >= 2) {
+		__builtin_memcpy(t, f, 2);
+		__builtin_memcpy(t + size - 2, f + size - 2, 2);
+	} else if (size) {
+		*t = *f;
+	}
+}
+
+static inline void chan_copy_in(struct chan_copier *copier, void *to, const void *from, size_t size)
+{
+#ifdef CHAN_COPY_RACES
+	(void)copier;
+	chan_copy_racing_in(to, from, size);
+#else
+	if (likely(size <= CHAN_COPY_SMALL))
+		chan_copy_small(to, from, size);
+	else if (likely(size < CHAN_COPY_BIG))
+		__builtin_memcpy(to, from, size);
+	else
+		chan_copy_big(copier, to, from, size);
+#endif
+}
+
+static inline void chan_copy_out(void *to, const void *from, size_t size)
+{
+#ifdef CHAN_COPY_RACES
+	chan_copy_racing_out(to, from, size);
+#else
+	if (likely(size <= CHAN_COPY_SMALL))
+		chan_copy_small(to, from, size);
+	else
+		__builtin_memcpy(to, from, size);
+#endif
+}
