@@ -13,7 +13,7 @@
  *
  * Calls that fail return -1 (or NULL) with errno; vee_channel_error() has the words for a failed create, open or remove.
  * A handle is used by one thread at a time, and by the process that opened it: in a child after fork each call but the
- * close fails with ECHILD. A signal handler ends a wait with EINTR, SA_RESTART or not.
+ * close fails with ECHILD. A signal handler without SA_RESTART ends a wait with EINTR.
  * Source: the design's broadcast component (open, release, read, write, poll, mmap). Layout: doc/CHANNEL.md.
  */
 #pragma once
@@ -33,13 +33,16 @@ struct vee_channel;
 
 /* What is 0 has its default. */
 struct vee_channel_create_options {
-	size_t ring_size;     /* bytes, a power of two, 64 KiB to 64 GiB; default 4 MiB. For a new channel. */
-	mode_t mode;	      /* of a new channel's file, past the umask; default 0600. 0640, 0644: others may read. */
-	unsigned stamp_every; /* read the clock for each message (1, the default), or once for so many in a row, up to 1024 */
-	unsigned flags;	      /* VEE_CHANNEL_NEW */
-	int64_t stall_ns;     /* drop a reliable reader that holds the writer up for longer; default: as it asked itself */
+	size_t ring_size; /* bytes, a power of two, 64 KiB to 64 GiB; default 4 MiB. For a new channel. */
+	mode_t mode; /* of a new channel's file, past the umask; default 0600. 0640, 0644: others may read. */
+	unsigned
+		stamp_every; /* read the clock for each message (1, the default), or once for so many in a row, up to 1024 */
+	unsigned flags; /* VEE_CHANNEL_NEW, VEE_CHANNEL_OTHERS_RELIABLE */
+	int64_t stall_ns; /* drop a reliable reader that holds the writer up for longer; default: as it asked itself */
 };
 #define VEE_CHANNEL_NEW 1u /* fail with EEXIST if there is a channel of that name */
+#define VEE_CHANNEL_OTHERS_RELIABLE \
+	2u /* readers of other users may be reliable, and so hold the writer up */
 
 /*
  * Opens a channel as its writer; makes it if there is none. An existing one keeps its ring and its mode; what is in it stays, and
@@ -102,6 +105,7 @@ struct vee_channel_open_options {
 /*
  * Opens a channel as a reader. options: NULL for a lossy one from now on.
  * EACCES EINVAL EMFILE ENFILE ENOENT ENOMEM ENOSPC EPROTO; EUSERS: 4096 readers of this user are open;
+ * EPERM: reliable, and another user writes, without VEE_CHANNEL_OTHERS_RELIABLE;
  * ERANGE: options.sequence is not kept (any more): vee_channel_error() says what is.
  */
 struct vee_channel *vee_channel_open(const char *name,

@@ -340,6 +340,11 @@ int os_kill(pid_t pid, int sig)
 	return CALL(SYS_kill, pid, sig);
 }
 
+int os_pidfd_open(pid_t pid)
+{
+	return CALL(SYS_pidfd_open, pid, 0);
+}
+
 int os_tgkill(pid_t pid, pid_t tid, int sig)
 {
 	return CALL(SYS_tgkill, pid, tid, sig);
@@ -415,6 +420,20 @@ int os_sigaction(int sig, const struct os_action *act, struct os_action *ret_old
 		act = &ours;
 	}
 	return CALL(SYS_rt_sigaction, sig, act, ret_old, sizeof(ours.mask));
+}
+
+/* <linux/membarrier.h>, which musl has not */
+#define MEMBARRIER_GLOBAL_EXPEDITED	     2
+#define MEMBARRIER_REGISTER_GLOBAL_EXPEDITED 4
+
+int os_membarrier_register(void)
+{
+	return CALL(SYS_membarrier, MEMBARRIER_REGISTER_GLOBAL_EXPEDITED, 0, 0);
+}
+
+int os_membarrier(void)
+{
+	return CALL(SYS_membarrier, MEMBARRIER_GLOBAL_EXPEDITED, 0, 0);
 }
 
 void os_yield(void)

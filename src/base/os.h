@@ -76,6 +76,7 @@ int os_getgroups(int size, gid_t *list);
 /* The effective capability set of the calling thread, as a bit mask. 0 if it can't be read. */
 uint64_t os_capabilities(void);
 int os_kill(pid_t pid, int sig);
+int os_pidfd_open(pid_t pid);
 int os_tgkill(pid_t pid, pid_t tid, int sig);
 int os_memlock_limit(uint64_t *ret_bytes);
 int os_total_swap(uint64_t *ret_bytes);
@@ -96,6 +97,12 @@ struct os_action {
 	uint64_t mask;
 };
 int os_sigaction(int sig, const struct os_action *act, struct os_action *ret_old);
+/*
+ * A full barrier on every processor that runs a thread of a process that has registered. -EPERM, -ENOSYS, -EINVAL: there
+ * is none.
+ */
+int os_membarrier_register(void);
+int os_membarrier(void);
 /* Lets another thread run here that is ready to. */
 void os_yield(void);
 int os_nanosleep_ns(uint64_t ns);

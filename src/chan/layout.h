@@ -6,12 +6,12 @@
  *	0                      chan_header    1 page: identity, the writer, positions, sections
  *	CHAN_RING_AT           ring           ring_size bytes, in lines of 64
  *
- * DIR/.NAME.readers/UID, a desk, is written by the readers of one user, and mapped read-only by a writer of another:
+ * DIR/.NAME.INO.readers/UID, a desk (INO: the ring file's inode), is written by the readers of one user, and mapped read-only by a writer of another:
  *
  *	0                      chan_desk      1 page
  *	CHAN_SEATS_AT          seats          CHAN_SEATS * 256, one a reader
  *
- * DIR/.NAME.readers/hall, if others may read: a page that any reader may write. It has hints only.
+ * DIR/.NAME.INO.readers/hall: a page that any reader may write. It has hints only.
  *
  * Positions count lines, from 0 and without end: an endless array, of which the ring keeps the last part; position p
  * lies in line p modulo the number of lines. A message takes whole lines in a row:
@@ -49,15 +49,15 @@
 #define CHAN_RING_MOST	(64ull << 30)
 #define CHAN_DOORBELLS	8u
 
-#define CHAN_SEATS    4096u
+#define CHAN_SEATS     4096u
 #define CHAN_SEAT_SIZE 256u
-#define CHAN_SEATS_AT CHAN_PAGE
+#define CHAN_SEATS_AT  CHAN_PAGE
 
 /* --- words --- */
 
-#define CHAN_PAD      0x80000000u
-#define CHAN_STAMPED  0x40000000u
-#define CHAN_EPOCH    0x20000000u
+#define CHAN_PAD       0x80000000u
+#define CHAN_STAMPED   0x40000000u
+#define CHAN_EPOCH     0x20000000u
 #define CHAN_SIZE_MASK 0x1fffffffu
 
 static inline uint64_t chan_word(uint64_t seq, uint32_t flags, uint32_t size)
@@ -98,14 +98,15 @@ static inline uint64_t chan_lines(uint64_t prefix_and_size)
 struct chan_section {
 	uint64_t pos; /* + 1 */
 	uint64_t seq;
-	int64_t time;  /* of the message before, or of this one */
+	int64_t time; /* of the message before, or of this one */
 	uint64_t epoch;
 };
 _Static_assert(sizeof(struct chan_section) == 32, "layout");
 
 /* record: says that its owner lives, without a system call, for as long as the thread does that holds it. */
 struct chan_doorbell {
-	pthread_mutex_t mutex; /* robust; the word has FUTEX_WAITERS from the start, so the kernel always wakes one */
+	pthread_mutex_t
+		mutex; /* robust; the word has FUTEX_WAITERS from the start, so the kernel always wakes one */
 	uint8_t pad[64 - sizeof(pthread_mutex_t)];
 };
 _Static_assert(sizeof(struct chan_doorbell) == 64, "layout");
@@ -120,7 +121,8 @@ struct chan_header {
 	/* Line 0: never changes. */
 	uint64_t magic;
 	uint32_t version;
-	uint32_t libc_word; /* where in a pthread_mutex_t its word lies: not the same in all C libraries */
+	uint32_t
+		libc_word; /* where in a pthread_mutex_t its word lies: not the same in all C libraries */
 	uint64_t ring_size;
 	uint64_t signature;
 	uint32_t uid; /* the maker's, whose desk the writer can write */
@@ -136,13 +138,15 @@ struct chan_header {
 	uint64_t pid_ns;
 	uint32_t asymmetric; /* it has registered for membarrier; else it fences itself */
 	uint32_t writer_uid;
-	uint8_t pad1[24];
+	uint32_t others_reliable; /* readers of other users may be, too */
+	uint8_t pad1[20];
 
 	/* Line 2: what each read looks at; changes 16 times a lap. */
 	uint64_t floor;
 	uint64_t intent;
-	uint64_t wait_pos; /* the writer sleeps until all reliable readers have passed it; 0: it does not */
-	uint32_t ended;	   /* of this epoch: nothing more will come */
+	uint64_t
+		wait_pos; /* the writer sleeps until all reliable readers have passed it; 0: it does not */
+	uint32_t ended; /* of this epoch: nothing more will come */
 	uint32_t pad2;
 	uint8_t pad3[32];
 
@@ -158,8 +162,9 @@ struct chan_header {
 
 	struct chan_section sections[CHAN_SECTIONS];
 	struct chan_doorbell doorbells[CHAN_DOORBELLS];
+	struct chan_doorbell claim; /* who begins to write, and nobody else then */
 };
-_Static_assert(sizeof(struct chan_header) == 5 * 64 + 512 + 512, "layout");
+_Static_assert(sizeof(struct chan_header) == 5 * 64 + 512 + 512 + 64, "layout");
 
 /* --- desks --- */
 
@@ -171,7 +176,8 @@ struct chan_desk {
 	uint8_t pad0[48];
 
 	/* Line 1: what the writer looks at after each message. */
-	uint64_t wanted; /* some reader sleeps, or slept, until there is this message: the highest of all */
+	uint64_t
+		wanted; /* some reader sleeps, or slept, until there is this message: the highest of all */
 	uint8_t pad1[56];
 
 	/* Line 2 */
@@ -210,8 +216,9 @@ struct chan_seat {
 	uint64_t cursor; /* position of the next message to read */
 	uint64_t next;	 /* its sequence number */
 	uint64_t received, lost;
-	uint64_t armed;	 /* it polls, and wants a byte in its FIFO once there is this message; 0: none */
-	uint32_t turns;	 /* grows with each change of cursor; the writer sleeps on it */
+	uint64_t
+		armed; /* it polls, and wants a byte in its FIFO once there is this message; 0: none */
+	uint32_t turns; /* grows with each change of cursor; the writer sleeps on it */
 	uint8_t pad3[20];
 
 	uint8_t pad4[64];

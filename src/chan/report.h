@@ -7,21 +7,22 @@ struct chan_reader_report {
 	int32_t pid, tid; /* of the thread that opened it */
 	uint32_t uid;
 	bool reliable, lives;
-	uint32_t stall;	  /* enum vee_channel_stall */
+	uint32_t stall; /* enum vee_channel_stall */
 	int64_t stall_ns;
-	int64_t since;	  /* seconds since the epoch */
-	uint64_t next;	  /* sequence number; up to an eighth of the ring old */
+	int64_t since; /* seconds since the epoch */
+	uint64_t next; /* sequence number; up to an eighth of the ring old */
 	uint64_t received, lost;
 };
 
 struct chan_report {
-	char name[CHAN_NAME_SIZE]; /* in the namespace; or the path */
+	char name[CHAN_NAME_SIZE];    /* in the namespace; or the path */
 	uint64_t ring_size, allotted; /* bytes; of the file: what it takes in memory */
 	uint32_t uid, mode;
 	uint32_t epoch;
-	int32_t writer_pid; /* the last one */
+	int32_t writer_pid;	   /* the last one */
 	bool writer_lives, closed; /* neither: it has died */
-	uint64_t written, oldest, bytes; /* sequence numbers: last, oldest kept; bytes ever written */
+	uint64_t written, oldest,
+		bytes;	 /* sequence numbers: last, oldest kept; bytes ever written */
 	int64_t time_ns; /* of the last message; 0: none */
 	unsigned n_readers;
 	struct chan_reader_report *readers; /* malloc'ed; chan_report_free() */

@@ -109,7 +109,7 @@ static bool maps_line_has(const char *line, uint64_t inode)
 }
 
 /* true too if it can't be read */
-static bool maps_file(int pid, uint64_t inode)
+bool proc_maps_file(int pid, uint64_t inode)
 {
 	char path[40], text[8192];
 	size_t have = 0;
@@ -169,6 +169,22 @@ static bool pid_is_dead(int pid, uint64_t start, bool *ret_main_exited)
 	return (life.exiting || life.state == 'Z' || life.state == 'X') && life.threads <= 1;
 }
 
+bool proc_pid_is_dead(int pid, uint64_t start, uint64_t pid_ns, bool *ret_main_exited)
+{
+	*ret_main_exited = false;
+	return pid_ns == my_pid_ns() && pid_is_dead(pid, start, ret_main_exited);
+}
+
+void proc_self(int *ret_pid, uint64_t *ret_start, uint64_t *ret_pid_ns)
+{
+	struct life life = {.start = 0};
+
+	*ret_pid = os_getpid();
+	read_life(0, &life);
+	*ret_start = life.start;
+	*ret_pid_ns = my_pid_ns();
+}
+
 static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, int pid)
 {
 	const struct proc *parent;
@@ -226,7 +242,7 @@ enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
 		return embryo_is_dead(ns, proc, pid) ? PROC_DYING : state;
 	if (pid_is_dead(pid, load_acquire(proc->start), &exited))
 		return PROC_DYING;
-	return state == PROC_LIVE && !exited && !maps_file(pid, ns->arena.file_ino) ? PROC_EXECED :
+	return state == PROC_LIVE && !exited && !proc_maps_file(pid, ns->arena.file_ino) ? PROC_EXECED :
 										      state;
 }
 

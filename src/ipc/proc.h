@@ -95,6 +95,16 @@ unsigned proc_sweep(struct ipc_namespace *ns);
 /* What proc_sweep() would make of the slot: PROC_DYING, PROC_EXECED, or as it is. The caller holds no lock. */
 enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc);
 
+/*
+ * Of any process: it is gone, or about to be. false too if it is of another pid namespace, or can't be looked at; *ret_main_exited: its
+ * first thread has ended, others not.
+ */
+bool proc_pid_is_dead(int pid, uint64_t start, uint64_t pid_ns, bool *ret_main_exited);
+/* Does it map the file of that inode? true too if it can't be told. */
+bool proc_maps_file(int pid, uint64_t inode);
+/* What proc_pid_is_dead() asks for, of this process. */
+void proc_self(int *ret_pid, uint64_t *ret_start, uint64_t *ret_pid_ns);
+
 struct proc *proc_at(struct ipc_namespace *ns, uint32_t slot);
 uint32_t proc_slot(struct ipc_namespace *ns, const struct proc *proc);
 

@@ -1,0 +1,139 @@
+/* channel.c - the public calls of vee/channel.h. */
+#include "api/api.h"
+#include "chan/fast.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+static void in_child(void)
+{
+	chan_forks++;
+}
+
+static void init(void)
+{
+	pthread_atfork(NULL, NULL, in_child);
+}
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+VEE_EXPORT struct vee_channel *vee_channel_create(const char *name,
+						  const struct vee_channel_create_options *options)
+{
+	struct vee_channel *channel;
+
+	pthread_once(&once, init);
+	return api_result(chan_create(name, options, &channel)) < 0 ? NULL : channel;
+}
+
+VEE_EXPORT struct vee_channel *vee_channel_open(const char *name,
+						const struct vee_channel_open_options *options)
+{
+	struct vee_channel *channel;
+
+	pthread_once(&once, init);
+	return api_result(chan_open(name, options, &channel)) < 0 ? NULL : channel;
+}
+
+VEE_EXPORT int vee_channel_write(struct vee_channel *channel, const void *data, size_t size)
+{
+	if (likely(chan_write_quickly(channel, data, size)))
+		return 0;
+	return (int)api_result(chan_write(channel, data, size, NULL));
+}
+
+VEE_EXPORT int vee_channel_timedwrite(struct vee_channel *channel, const void *data, size_t size,
+				      const struct timespec *timeout)
+{
+	if (likely(chan_write_quickly(channel, data, size)))
+		return 0;
+	return (int)api_result(chan_write(channel, data, size, timeout));
+}
+
+VEE_EXPORT void *vee_channel_reserve(struct vee_channel *channel, size_t size,
+				     const struct timespec *timeout)
+{
+	intptr_t at = chan_reserve(channel, size, timeout);
+
+	if (at < 0 && at > -4096) {
+		errno = (int)-at;
+		return NULL;
+	}
+	return (void *)at;
+}
+
+VEE_EXPORT int vee_channel_commit(struct vee_channel *channel, size_t size)
+{
+	return (int)api_result(chan_commit(channel, size));
+}
+
+VEE_EXPORT void vee_channel_abort(struct vee_channel *channel)
+{
+	channel->reserved = 0;
+}
+
+VEE_EXPORT ssize_t vee_channel_timedread(struct vee_channel *channel, void *buf, size_t size,
+					 struct vee_channel_message *ret_message,
+					 const struct timespec *timeout)
+{
+	ssize_t n = chan_read_quickly(channel, buf, size, ret_message);
+
+	if (likely(n >= 0))
+		return n;
+	return api_result(chan_read(channel, buf, size, ret_message, timeout));
+}
+
+VEE_EXPORT ssize_t vee_channel_read(struct vee_channel *channel, void *buf, size_t size,
+				    struct vee_channel_message *ret_message)
+{
+	ssize_t n = chan_read_quickly(channel, buf, size, ret_message);
+
+	if (likely(n >= 0))
+		return n;
+	return api_result(chan_read(channel, buf, size, ret_message, NULL));
+}
+
+VEE_EXPORT int vee_channel_peek(struct vee_channel *channel,
+				struct vee_channel_message *ret_messages, unsigned n,
+				const struct timespec *timeout)
+{
+	return (int)api_result(chan_peek(channel, ret_messages, n, timeout));
+}
+
+VEE_EXPORT int vee_channel_release(struct vee_channel *channel)
+{
+	return (int)api_result(chan_release(channel));
+}
+
+VEE_EXPORT int vee_channel_poll_fd(struct vee_channel *channel)
+{
+	return (int)api_result(chan_poll_fd(channel));
+}
+
+VEE_EXPORT const void *vee_channel_map(struct vee_channel *channel, size_t *ret_size)
+{
+	*ret_size = channel->file_size;
+	return channel->header;
+}
+
+VEE_EXPORT int vee_channel_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
+{
+	return (int)api_result(chan_stat(channel, ret_stat));
+}
+
+VEE_EXPORT int vee_channel_close(struct vee_channel *channel)
+{
+	if (channel)
+		chan_close(channel);
+	return 0;
+}
+
+VEE_EXPORT int vee_channel_remove(const char *name)
+{
+	return (int)api_result(chan_remove(name));
+}
+
+VEE_EXPORT const char *vee_channel_error(void)
+{
+	return chan_error;
+}

@@ -1,0 +1,233 @@
+/*
+ * chan.h - broadcast channels: one process writes messages, many read them. See include/vee/channel.h for what a caller sees, and
+ * layout.h for the files.
+ *
+ * How it works. The writer alone writes the ring, without a lock; a reader polls the word of the message that it reads next, which
+ * lies in the first line of the message itself, so that one line goes from processor to processor for a small message. Before
+ * the writer writes over something it says so (`floor`), a section ahead; a reader looks at floor after it has copied a message,
+ * and throws it away if floor has passed.
+ *
+ * Ordering
+ *  CHAN_PUBLISH  the writer stores the message, then its word (release); a reader loads the word (acquire), then the message.
+ *  CHAN_LAP      the writer stores floor, fence, then new data over the old; a reader loads the data, fence, then floor.
+ *  CHAN_SLEEP    a reader stores `wanted`, barrier, loads the word again, sleeps; the writer stores the word, barrier, loads wanted. The
+ *                writer's barrier is for the compiler only: the reader's is membarrier(2), which is one for the writer's
+ *                processor too. A writer that can't register for that has a fence of its own, and says so (`asymmetric`).
+ *  CHAN_WAKE     a reader loads `wake` before it stores wanted, and sleeps only if wake is the same still; the writer changes it, then wakes.
+ *  CHAN_JOIN     a reliable reader stores its cursor, fence, loads intent, and begins later if intent has passed; the writer
+ *                stores intent, fence, looks at all cursors, and stores floor when none is below.
+ *  CHAN_ROOM     the writer stores wait_pos, fence, loads the cursors, sleeps on `turns`; a reader stores its cursor, changes turns, fence,
+ *                loads wait_pos, wakes.
+ *
+ * A death. Each writer and reader holds a doorbell; who sleeps, sleeps on that of whom it waits for, too. A dead writer leaves
+ * nothing half-done that is seen: what has no word is no message. The next one walks along the words from a section's entry to
+ * the end, and goes on there. A dead reader's seat no longer counts.
+ *
+ * Trust: a reader can write its user's desk, its socket and the hall. Whatever the writer finds there is a hint or is checked, and
+ * guard.h survives the truncation of a file.
+ */
+#pragma once
+
+#include "base/guard.h"
+#include "chan/copy.h"
+#include "chan/layout.h"
+
+#include "vee/channel.h"
+
+#define CHAN_NAME_SIZE 256
+#define CHAN_PATH_SIZE 3328
+#define CHAN_DESKS_MAX 64u
+
+/* A desk that is mapped here. */
+struct chan_desk_map {
+	struct chan_desk *desk;
+	struct guard *guard;
+	uint32_t uid;
+	uint64_t ino;
+};
+
+struct vee_channel {
+	/* What each call looks at. */
+	struct chan_header *header;
+	char *ring;
+	uint64_t lines; /* a power of two */
+	const struct guard *guard;
+	uint32_t forks; /* of this process when it was opened */
+	bool writer;
+
+	/* The writer's. */
+	bool asymmetric;
+	bool announced; /* its epoch stands in the ring */
+	uint64_t head;	/* where the next message starts */
+	uint64_t limit; /* a message that ends beyond needs chan_make_room() */
+	uint64_t seq;	/* of the last message */
+	uint64_t bytes;
+	int64_t stamp; /* the time that was read last */
+	uint32_t stamp_left, stamp_every;
+	uint64_t claimed;      /* may be written: floor is that far */
+	uint64_t section_next; /* where the next section begins that has no entry */
+	size_t reserved;       /* bytes, + 1 */
+	int64_t stall_ns;
+	bool others_reliable;
+	struct chan_copier copier;
+	struct chan_hall *hall;
+	struct guard *hall_guard;
+	uint32_t joined; /* hall->joined, when the desks were looked for */
+	uint64_t looked_ns;
+	unsigned looks_left;
+	unsigned n_desks;
+	struct chan_desk_map desks[CHAN_DESKS_MAX];
+
+	/* The reader's. */
+	uint64_t pos, next; /* of the message that is read next */
+	uint64_t received, lost;
+	uint64_t lost_before; /* the next message */
+	int64_t time;	      /* of the last one */
+	uint32_t epoch;
+	uint32_t end_seen;	      /* an end of this epoch is none for us */
+	uint64_t published;	      /* the cursor in the seat */
+	uint64_t peeked, peeked_next; /* up to where; 0: not at all */
+	struct chan_seat *seat;
+	unsigned seat_number;
+	struct vee_channel_open_options options;
+	int cut_off; /* -ESHUTDOWN */
+	struct chan_spin {
+		uint32_t usual_ns, failures, skipped;
+	} spin;
+	struct chan_poll *poll;
+
+	/* Both. */
+	uint32_t doorbell; /* thread that holds ours */
+	uint64_t ino;
+	struct guard *file_guard;
+	size_t file_size;
+	char path[CHAN_PATH_SIZE];
+};
+
+/* --- file.c: names, making, opening --- */
+
+extern VEE_TLS char chan_error[512];
+__attribute__((format(printf, 1, 2))) void chan_errorf(const char *format, ...);
+
+/* The path of the channel's file. -EINVAL -ENAMETOOLONG */
+int chan_path(const char *name, char *buf, size_t size);
+/* The folder of the desks: of this file, not of another of the same name later. */
+int chan_readers_path(const char *path, uint64_t ino, char *buf, size_t size);
+/* Maps the file, for a reader or (write) a writer, and checks it. -EPROTO */
+int chan_map_file(struct vee_channel *channel, bool write);
+int chan_create(const char *name, const struct vee_channel_create_options *options,
+		struct vee_channel **ret_channel);
+int chan_open(const char *name, const struct vee_channel_open_options *options,
+	      struct vee_channel **ret_channel);
+void chan_close(struct vee_channel *channel);
+int chan_remove(const char *name);
+int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat);
+
+/* Forks that this process has seen from inside: a handle with another count is another process's. */
+extern uint32_t chan_forks;
+
+/* --- owner.c: doorbells, and who is dead --- */
+
+struct chan_owner {
+	int32_t pid;
+	uint64_t start, pid_ns;
+};
+void chan_owner_self(struct chan_owner *ret_owner);
+void chan_doorbell_init(struct chan_doorbell *doorbell);
+/* Returns the thread that holds it now: this one; or 0: another does. */
+uint32_t chan_doorbell_take(struct chan_doorbell *doorbell);
+/* false: another thread of this process took it, and holds it to its end: the memory must stay. */
+bool chan_doorbell_give(struct chan_doorbell *doorbell, uint32_t tid);
+uint32_t *chan_doorbell_word(const struct chan_doorbell *doorbell, uint32_t libc_word);
+/* The thread that holds it; 0: none. `value`: the word. */
+uint32_t chan_doorbell_tid(uint32_t value);
+/* The process is gone, or no longer maps the file. What can't be decided is alive. */
+bool chan_owner_is_dead(const struct chan_owner *owner, uint64_t ino);
+bool chan_writer_is_dead(const struct vee_channel *channel);
+
+/* --- desk.c --- */
+
+struct chan_seat *chan_seat_at(const struct chan_desk *desk, uint32_t number);
+/* The reader takes a seat at its user's desk, which is made if need be. */
+int chan_seat_take(struct vee_channel *channel);
+void chan_seat_leave(struct vee_channel *channel);
+/* The writer finds desks that are new. */
+void chan_find_desks(struct vee_channel *channel);
+int chan_map_hall(struct vee_channel *channel, bool create);
+void chan_unmap_desks(struct vee_channel *channel);
+/* To look only. -EPROTO */
+int chan_map_desk(const char *file, uint32_t uid, struct chan_desk_map *ret_map);
+void chan_unmap_desk(struct chan_desk_map *map);
+/* In the folder of a channel whose file is gone, and that nobody has open, nothing stays. */
+void chan_clean(const char *path, uint64_t ino);
+bool chan_seat_is_dead(const struct chan_desk_map *map, const struct chan_seat *seat,
+		       uint32_t libc_word);
+/* Calls for each desk file in the folder that belongs to the user of its name. */
+int chan_each_desk(const char *path, uint64_t ino,
+		   int (*each)(void *arg, const char *file, uint32_t uid), void *arg);
+
+/* A reader of another user could hold the writer up: only with its consent. */
+static inline bool chan_may_be_reliable(const struct chan_header *header, uint32_t uid)
+{
+	return uid == 0 || uid == header->writer_uid || header->others_reliable;
+}
+
+/* --- report.c --- */
+
+void chan_count_readers(const struct vee_channel *channel, uint32_t *ret_readers,
+			uint32_t *ret_reliable);
+
+/* --- write.c --- */
+
+int chan_begin_writing(struct vee_channel *channel);
+/* Until a message of that many bytes with its prefix fits; takes care of sections and the ring's end. */
+int chan_make_room(struct vee_channel *channel, size_t bytes, const struct timespec *timeout);
+int chan_write(struct vee_channel *channel, const void *data, size_t size,
+	       const struct timespec *timeout);
+intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct timespec *timeout);
+int chan_commit(struct vee_channel *channel, size_t size);
+void chan_end_writing(struct vee_channel *channel);
+
+/* --- read.c --- */
+
+struct chan_view {
+	const char *data;
+	uint32_t size;
+	uint64_t after; /* the position behind it */
+	int64_t time;
+};
+int chan_begin_reading(struct vee_channel *channel);
+/* Over what is no message: 0 with a message at channel->pos, 1 none there yet, -errno. */
+int chan_look(struct vee_channel *channel, uint64_t *ret_word);
+ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
+		  struct vee_channel_message *ret_message, const struct timespec *timeout);
+int chan_peek(struct vee_channel *channel, struct vee_channel_message *ret_messages, unsigned n,
+	      const struct timespec *timeout);
+int chan_release(struct vee_channel *channel);
+/* The oldest message that is kept. */
+bool chan_oldest(const struct vee_channel *channel, struct chan_section *ret_section);
+
+/* --- wait.c --- */
+
+/* The deadline of a timeout, CLOCK_MONOTONIC ns; UINT64_MAX for NULL. */
+uint64_t chan_deadline(const struct timespec *timeout);
+/* CHAN_SLEEP: the reader wants the next message; polls: by a byte. false: the writer may not see it. */
+bool chan_want(struct vee_channel *channel, bool polls);
+/* The reader, until there is something to look at, or an end. */
+int chan_wait(struct vee_channel *channel, uint64_t deadline);
+/* The end as it is now: 0, -EPIPE, -EOWNERDEAD. */
+int chan_end(const struct vee_channel *channel);
+void chan_publish_cursor(struct vee_channel *channel);
+/* The writer: readers that wanted message seq. */
+void chan_wake(struct vee_channel *channel, uint64_t seq);
+/* The writer, until no reliable reader is below pos. */
+int chan_wait_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadline);
+
+/* --- poll.c --- */
+
+int chan_poll_fd(struct vee_channel *channel);
+/* The reader has nothing to read (any more): the descriptor is not readable from now on until there is. */
+void chan_poll_arm(struct vee_channel *channel);
+void chan_poll_close(struct vee_channel *channel);
+/* The writer: those who poll for seq. */
+void chan_poll_ring(struct vee_channel *channel, const struct chan_desk_map *map, uint64_t seq);

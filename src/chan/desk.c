@@ -1,0 +1,403 @@
+/*
+ * desk.c - where readers sit: a file a user, with a seat a reader; see layout.h.
+ *
+ * Guard: a flock of the desk, for taking a seat and leaving it. It is its user's own: nobody else can hold it.
+ */
+#include "arena/arena.h"
+#include "base/os.h"
+#include "chan/fast.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define DESK_SIZE  (CHAN_SEATS_AT + CHAN_SEATS * CHAN_SEAT_SIZE)
+#define DESK_NAMES 8u
+/* Whoever may read may say that a desk is new: so often in a row the folder is looked at, then once in so long. */
+#define LOOKS_IN_A_ROW 64u
+#define LOOK_AGAIN_NS  10000000ull
+
+struct chan_seat *chan_seat_at(const struct chan_desk *desk, uint32_t number)
+{
+	return (struct chan_seat *)((char *)desk + CHAN_SEATS_AT + number * CHAN_SEAT_SIZE);
+}
+
+bool chan_seat_is_dead(const struct chan_desk_map *map, const struct chan_seat *seat,
+		       uint32_t libc_word)
+{
+	struct chan_owner owner;
+
+	if (chan_doorbell_tid(load_acquire(*chan_doorbell_word(&seat->doorbell, libc_word))))
+		return false;
+	owner = (struct chan_owner){chan_load(seat->pid), chan_load(seat->start),
+				    chan_load(seat->pid_ns)};
+	return chan_owner_is_dead(&owner, map->ino);
+}
+
+/* --- files --- */
+
+int chan_each_desk(const char *path, uint64_t ino,
+		   int (*each)(void *arg, const char *file, uint32_t uid), void *arg)
+{
+	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 32];
+	struct dirent *entry;
+	int ret = chan_readers_path(path, ino, folder, sizeof(folder));
+	DIR *dir = ret < 0 ? NULL : opendir(folder);
+
+	if (!dir)
+		return ret < 0 ? ret : errno == ENOENT ? 0 : -errno;
+	while (ret == 0 && (entry = readdir(dir))) {
+		char *end;
+		unsigned long uid = strtoul(entry->d_name, &end, 10);
+		struct stat st;
+
+		if (end == entry->d_name || (*end && *end != '.') || strlen(entry->d_name) > 20)
+			continue;
+		snprintf(file, sizeof(file), "%s/%s", folder, entry->d_name);
+		/* What somebody else has put there is none. */
+		if (os_lstat(file, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == uid &&
+		    st.st_size == DESK_SIZE)
+			ret = each(arg, file, uid);
+	}
+	closedir(dir);
+	return ret;
+}
+
+static int map_desk(const char *file, int flags, uint32_t uid, struct chan_desk_map *ret_map,
+		    int *ret_fd)
+{
+	int prot = flags == O_RDWR ? PROT_READ | PROT_WRITE : PROT_READ;
+	int fd = os_open(file, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0);
+	struct stat st;
+	intptr_t at;
+
+	if (fd < 0)
+		return fd;
+	if (os_fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != uid ||
+	    st.st_size != DESK_SIZE) {
+		os_close(fd);
+		return -EPROTO;
+	}
+	at = os_mmap(NULL, DESK_SIZE, prot, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (at < 0 && at > -4096) {
+		os_close(fd);
+		return at;
+	}
+	*ret_map = (struct chan_desk_map){
+		.desk = (struct chan_desk *)at, .uid = uid, .ino = st.st_ino};
+	ret_map->guard = guard_add((void *)at, DESK_SIZE, prot);
+	if (ret_fd)
+		*ret_fd = fd;
+	else
+		os_close(fd);
+	return 0;
+}
+
+int chan_map_desk(const char *file, uint32_t uid, struct chan_desk_map *ret_map)
+{
+	return map_desk(file, O_RDONLY, uid, ret_map, NULL);
+}
+
+void chan_unmap_desk(struct chan_desk_map *map)
+{
+	if (!map->desk)
+		return;
+	guard_remove(map->guard);
+	os_munmap(map->desk, DESK_SIZE);
+	map->desk = NULL;
+}
+
+/* Whoever sees the name sees it whole. */
+static int make_desk(const char *file)
+{
+	char made[CHAN_PATH_SIZE + 64];
+	struct chan_desk desk = {.magic = CHAN_MAGIC, .version = CHAN_VERSION};
+	int fd, ret;
+
+	snprintf(made, sizeof(made), "%s.%d.new", file, os_gettid());
+	os_unlink(made);
+	fd = os_open(made, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fd;
+	ret = os_ftruncate(fd, DESK_SIZE);
+	if (ret == 0)
+		ret = os_fallocate(fd, 0, CHAN_PAGE);
+	if (ret == 0 && os_write(fd, &desk, sizeof(desk)) != sizeof(desk))
+		ret = -ENOSPC;
+	if (ret == 0)
+		ret = os_fchmod(fd, 0644); /* the writer may be another user */
+	os_close(fd);
+	if (ret == 0)
+		ret = os_link(made, file);
+	os_unlink(made);
+	return ret;
+}
+
+static void say_joined(struct vee_channel *channel)
+{
+	__atomic_fetch_add(&channel->hall->joined, 1, __ATOMIC_SEQ_CST);
+	os_membarrier();
+}
+
+/* Somebody else may have taken our name in a folder where all can write: then another. */
+static int own_desk(struct vee_channel *channel, int *ret_fd)
+{
+	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 32];
+	uint32_t uid = os_geteuid();
+	int ret = chan_readers_path(channel->path, channel->ino, folder, sizeof(folder));
+
+	for (unsigned i = 0; ret == 0 && i < DESK_NAMES; i++) {
+		bool made = false;
+
+		if (i == 0)
+			snprintf(file, sizeof(file), "%s/%u", folder, uid);
+		else
+			snprintf(file, sizeof(file), "%s/%u.%u", folder, uid, i);
+		ret = map_desk(file, O_RDWR, uid, &channel->desks[0], ret_fd);
+		if (ret == -ENOENT) {
+			ret = make_desk(file);
+			made = ret == 0;
+			if (ret == 0 || ret == -EEXIST)
+				ret = map_desk(file, O_RDWR, uid, &channel->desks[0], ret_fd);
+		}
+		if (ret == 0) {
+			channel->n_desks = 1;
+			if (made)
+				say_joined(channel);
+			return 0;
+		}
+		if (ret == -EPROTO || ret == -EACCES || ret == -ELOOP)
+			ret = 0;
+	}
+	if (ret == 0)
+		ret = -EACCES;
+	chan_errorf("%s: no place for a reader of this user: %s", folder, strerror(-ret));
+	return ret;
+}
+
+int chan_map_hall(struct vee_channel *channel, bool create)
+{
+	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 8];
+	uint32_t mode = channel->header->mode;
+	int ret = chan_readers_path(channel->path, channel->ino, folder, sizeof(folder)), fd;
+	intptr_t at;
+
+	if (ret < 0)
+		return ret;
+	snprintf(file, sizeof(file), "%s/hall", folder);
+	fd = os_open(file, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+	if (fd == -ENOENT && create) {
+		ret = os_mkdir(folder, 0700);
+		if (ret < 0 && ret != -EEXIST)
+			return ret;
+		if (ret == 0)
+			os_chmod(folder,
+				 0700 | (mode & 0040 ? 01070 : 0) | (mode & 0004 ? 01007 : 0));
+		fd = os_open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd >= 0)
+			os_fchmod(fd, 0600 | (mode & 0040 ? 0060 : 0) | (mode & 0004 ? 0006 : 0));
+		if (fd >= 0 && (ret = os_fallocate(fd, 0, CHAN_PAGE)) < 0) {
+			os_close(fd);
+			return ret;
+		}
+	}
+	if (fd < 0) {
+		chan_errorf("%s: %s", file, strerror(-fd));
+		return fd;
+	}
+	at = os_mmap(NULL, CHAN_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	os_close(fd);
+	if (at < 0 && at > -4096)
+		return at;
+	channel->hall = (struct chan_hall *)at;
+	channel->hall_guard = guard_add((void *)at, CHAN_PAGE, PROT_READ | PROT_WRITE);
+	return 0;
+}
+
+void chan_unmap_desks(struct vee_channel *channel)
+{
+	for (unsigned i = 0; i < channel->n_desks; i++)
+		chan_unmap_desk(&channel->desks[i]);
+	channel->n_desks = 0;
+	if (channel->hall) {
+		guard_remove(channel->hall_guard);
+		os_munmap(channel->hall, CHAN_PAGE);
+		channel->hall = NULL;
+	}
+}
+
+static int has_live_seat(void *arg, const char *file, uint32_t uid)
+{
+	struct chan_desk_map map;
+	bool live = false;
+
+	if (map_desk(file, O_RDONLY, uid, &map, NULL) < 0)
+		return 0;
+	for (uint32_t i = 0; i < chan_load(map.desk->seats_used) && i < CHAN_SEATS; i++) {
+		const struct chan_seat *seat = chan_seat_at(map.desk, i);
+		uint32_t state = chan_load(seat->state);
+
+		live |= (state == CHAN_SEAT_LOSSY || state == CHAN_SEAT_RELIABLE) &&
+			!chan_seat_is_dead(&map, seat, *(uint32_t *)arg);
+	}
+	chan_unmap_desk(&map);
+	return live;
+}
+
+void chan_clean(const char *path, uint64_t ino)
+{
+	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 300];
+	struct arena_lock pattern;
+	uint32_t libc_word = (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
+	struct dirent *entry;
+	struct stat st;
+	DIR *dir;
+
+	if (chan_readers_path(path, ino, folder, sizeof(folder)) < 0 ||
+	    (os_lstat(path, &st) == 0 && st.st_ino == ino) ||
+	    chan_each_desk(path, ino, has_live_seat, &libc_word))
+		return;
+	dir = opendir(folder);
+	while (dir && (entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) {
+			snprintf(file, sizeof(file), "%s/%s", folder, entry->d_name);
+			os_unlink(file);
+		}
+	if (dir)
+		closedir(dir);
+	os_rmdir(folder);
+}
+
+/* --- the writer --- */
+
+static int add_desk(void *arg, const char *file, uint32_t uid)
+{
+	struct vee_channel *channel = arg;
+	struct chan_desk_map map;
+	bool known = false;
+
+	if (channel->n_desks == CHAN_DESKS_MAX || map_desk(file, O_RDONLY, uid, &map, NULL) < 0)
+		return 0;
+	for (unsigned i = 0; i < channel->n_desks; i++)
+		known |= channel->desks[i].ino == map.ino;
+	if (known)
+		chan_unmap_desk(&map);
+	else
+		channel->desks[channel->n_desks++] = map;
+	return 0;
+}
+
+void chan_find_desks(struct vee_channel *channel)
+{
+	uint64_t now = os_monotonic_ns();
+
+	if (now - channel->looked_ns >= LOOK_AGAIN_NS)
+		channel->looks_left = LOOKS_IN_A_ROW;
+	if (channel->looks_left == 0)
+		return;
+	channel->looks_left--;
+	channel->looked_ns = now;
+	channel->joined = load_acquire(channel->hall->joined);
+	chan_each_desk(channel->path, channel->ino, add_desk, channel);
+}
+
+/* --- the reader --- */
+
+static uint32_t libc_word(const struct vee_channel *channel)
+{
+	return channel->header->libc_word;
+}
+
+static bool is_free(struct vee_channel *channel, struct chan_seat *seat)
+{
+	return seat->state == CHAN_SEAT_FREE ||
+	       chan_seat_is_dead(&channel->desks[0], seat, libc_word(channel)) ||
+	       (seat->state == CHAN_SEAT_CLOSED &&
+		!chan_doorbell_tid(
+			load_acquire(*chan_doorbell_word(&seat->doorbell, libc_word(channel)))));
+}
+
+static void fill_seat(struct vee_channel *channel, struct chan_seat *seat)
+{
+	struct chan_owner self;
+	struct timespec now = {0, 0};
+	uint32_t generation = seat->generation + 1, turns = seat->turns + 1;
+
+	chan_store(seat->state, CHAN_SEAT_FREE);
+	memset((char *)seat + sizeof(seat->doorbell), 0, sizeof(*seat) - sizeof(seat->doorbell));
+	chan_owner_self(&self);
+	seat->generation = generation;
+	seat->turns = turns;
+	seat->pid = self.pid;
+	seat->start = self.start;
+	seat->pid_ns = self.pid_ns;
+	seat->stall = channel->options.stall;
+	seat->stall_ns = channel->options.stall_ns;
+	clock_gettime(CLOCK_REALTIME, &now);
+	seat->since = now.tv_sec;
+	chan_doorbell_init(&seat->doorbell);
+	seat->tid = channel->doorbell = chan_doorbell_take(&seat->doorbell);
+	__atomic_store_n(&seat->state, CHAN_SEAT_LOSSY, __ATOMIC_RELEASE);
+}
+
+/* Its page is there before it is touched. */
+static int find_seat(struct vee_channel *channel, int fd)
+{
+	struct chan_desk *desk = channel->desks[0].desk;
+
+	for (uint32_t i = 0; i < CHAN_SEATS; i++) {
+		struct chan_seat *seat = chan_seat_at(desk, i);
+
+		if (i >= desk->seats_ready) {
+			int ret = os_fallocate(fd, CHAN_SEATS_AT + i * CHAN_SEAT_SIZE, CHAN_PAGE);
+
+			if (ret < 0)
+				return ret;
+			desk->seats_ready = i + CHAN_PAGE / CHAN_SEAT_SIZE;
+		}
+		if (!is_free(channel, seat))
+			continue;
+		fill_seat(channel, seat);
+		channel->seat = seat;
+		channel->seat_number = i;
+		if (desk->seats_used <= i)
+			__atomic_store_n(&desk->seats_used, i + 1, __ATOMIC_RELEASE);
+		return 0;
+	}
+	chan_errorf("%s: %u readers of this user have it open already", channel->path, CHAN_SEATS);
+	return -EUSERS;
+}
+
+int chan_seat_take(struct vee_channel *channel)
+{
+	int fd, ret = own_desk(channel, &fd);
+
+	if (ret < 0)
+		return ret;
+	do
+		ret = os_flock(fd, LOCK_EX);
+	while (ret == -EINTR);
+	if (ret == 0)
+		ret = find_seat(channel, fd);
+	os_close(fd);
+	return ret;
+}
+
+void chan_seat_leave(struct vee_channel *channel)
+{
+	struct chan_seat *seat = channel->seat;
+
+	if (!seat)
+		return;
+	chan_store(seat->armed, 0);
+	__atomic_store_n(&seat->state, CHAN_SEAT_CLOSED, __ATOMIC_RELEASE);
+	/* A writer that waits for us. */
+	__atomic_fetch_add(&seat->turns, 1, __ATOMIC_SEQ_CST);
+	os_futex_wake(&seat->turns, 1);
+}

@@ -1,0 +1,178 @@
+/*
+ * fast.h - a message written, or read, without a system call and without a lock; see chan.h for the ordering pairs by name.
+ *
+ * Everything that is rare (a section begins, the ring ends, a reader sleeps, was lapped, has nothing to read) is left to
+ * write.c, read.c and wait.c.
+ */
+#pragma once
+
+#include "base/os.h"
+#include "chan/chan.h"
+
+#include <errno.h>
+
+/* Another process's words, which may change at any time. */
+#define chan_load(field)	 __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define chan_store(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
+
+static inline char *chan_at(const struct vee_channel *channel, uint64_t pos)
+{
+	return channel->ring + (pos & (channel->lines - 1)) * CHAN_LINE;
+}
+
+static inline uint64_t *chan_word_at(const struct vee_channel *channel, uint64_t pos)
+{
+	return (uint64_t *)chan_at(channel, pos);
+}
+
+static inline bool chan_is_ours(const struct vee_channel *channel, bool writer)
+{
+	return likely(channel->writer == writer && channel->forks == chan_forks &&
+		      !guard_hit(channel->guard));
+}
+
+/* --- the writer --- */
+
+int64_t chan_clock(void);
+
+static inline int64_t chan_stamp(struct vee_channel *channel)
+{
+	if (channel->stamp_left-- == 0) {
+		channel->stamp_left = channel->stamp_every - 1;
+		channel->stamp = chan_clock();
+	}
+	return channel->stamp;
+}
+
+/* Is anybody asleep until there is this message? CHAN_SLEEP */
+static inline bool chan_is_wanted(const struct vee_channel *channel, uint64_t seq)
+{
+	if (unlikely(chan_load(channel->hall->joined) != channel->joined))
+		return true;
+	for (unsigned i = 0; i < channel->n_desks; i++)
+		if (unlikely(chan_load(channel->desks[i].desk->wanted) >= seq))
+			return true;
+	return false;
+}
+
+/* The message of channel->seq + 1 is in the ring, at channel->head, and takes so many lines. */
+static inline void chan_publish(struct vee_channel *channel, uint64_t word, uint64_t lines,
+				uint32_t size)
+{
+	uint64_t seq = channel->seq + 1;
+	uint64_t *after = chan_word_at(channel, channel->head + lines);
+
+	/* Invariant 1: what an earlier lap has left must not look like the next message. */
+	if (unlikely(chan_word_is(chan_load(*after), seq + 1)))
+		chan_store(*after, chan_word_not(seq + 1));
+	__atomic_store_n(chan_word_at(channel, channel->head), word,
+			 __ATOMIC_RELEASE); /* CHAN_PUBLISH */
+	channel->head += lines;
+	channel->seq = seq;
+	channel->bytes += size;
+	chan_store(channel->header->seq, seq);
+	chan_store(channel->header->bytes, channel->bytes);
+	if (likely(channel->asymmetric))
+		compiler_barrier(); /* CHAN_SLEEP */
+	else
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(chan_is_wanted(channel, seq)))
+		chan_wake(channel, seq);
+}
+
+/* false: there is more to do. */
+static inline bool chan_write_quickly(struct vee_channel *channel, const void *data, size_t size)
+{
+	bool stamped = channel->stamp_left == 0;
+	uint64_t lines = chan_lines(size + (stamped ? 16 : 8));
+	char *at;
+
+	if (unlikely(!chan_is_ours(channel, true)) || unlikely(size > CHAN_SIZE_MASK) ||
+	    unlikely(channel->head + lines > channel->limit))
+		return false;
+	channel->reserved = 0;
+	at = chan_at(channel, channel->head);
+	if (stamped) {
+		*(int64_t *)(at + 8) = chan_stamp(channel);
+		chan_store(channel->header->time, channel->stamp);
+		chan_copy_in(&channel->copier, at + 16, data, size);
+		chan_publish(channel, chan_word(channel->seq + 1, CHAN_STAMPED, size), lines, size);
+	} else {
+		channel->stamp_left--;
+		chan_copy_in(&channel->copier, at + 8, data, size);
+		chan_publish(channel, chan_word(channel->seq + 1, 0, size), lines, size);
+	}
+	return true;
+}
+
+/* --- the reader --- */
+
+/* Has the writer begun to overwrite what starts at pos? CHAN_LAP: what was loaded from there was loaded before. */
+static inline bool chan_lapped(const struct vee_channel *channel, uint64_t pos)
+{
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return chan_load(channel->header->floor) > pos;
+}
+
+/* What the word of position pos says lies in the ring. false: that can't be. */
+static inline bool chan_view(const struct vee_channel *channel, uint64_t pos, uint64_t word,
+			     struct chan_view *ret_view)
+{
+	const char *at = chan_at(channel, pos);
+	uint32_t prefix = chan_prefix(word), size = chan_size(word);
+	uint64_t lines = chan_lines((uint64_t)prefix + size);
+
+	ret_view->data = at + prefix;
+	ret_view->size = size;
+	ret_view->after = pos + lines;
+	ret_view->time = prefix == 16 ? *(const int64_t *)(at + 8) : 0;
+	return (pos & (channel->lines - 1)) + lines <= channel->lines;
+}
+
+/* The writer may be waiting for room; and who looks on likes to know. */
+static inline void chan_advance(struct vee_channel *channel, uint64_t pos, uint64_t next)
+{
+	uint64_t wait_pos;
+
+	channel->pos = pos;
+	channel->next = next;
+	wait_pos = chan_load(channel->header->wait_pos);
+	if (unlikely(pos - channel->published >= channel->lines / 8) ||
+	    unlikely(wait_pos > channel->published && pos >= wait_pos))
+		chan_publish_cursor(channel);
+}
+
+/*
+ * Copies the next message out. Returns its size, or -EAGAIN: there is more to do, and nothing has changed.
+ */
+static inline ssize_t chan_read_quickly(struct vee_channel *channel, void *buf, size_t size,
+					struct vee_channel_message *ret_message)
+{
+	struct chan_view view;
+	uint64_t word;
+
+	if (unlikely(!chan_is_ours(channel, false)) || unlikely(channel->peeked) ||
+	    unlikely(channel->poll != NULL))
+		return -EAGAIN;
+	word = load_acquire(*chan_word_at(channel, channel->pos)); /* CHAN_PUBLISH */
+	if (!chan_word_is(word, channel->next) || unlikely(word & (CHAN_PAD | CHAN_EPOCH)) ||
+	    unlikely(!chan_view(channel, channel->pos, word, &view)) || unlikely(view.size > size))
+		return -EAGAIN;
+	chan_copy_out(buf, view.data, view.size);
+	if (unlikely(chan_lapped(channel, channel->pos)))
+		return -EAGAIN;
+	if (view.time)
+		channel->time = view.time;
+	if (ret_message)
+		*ret_message = (struct vee_channel_message){buf,
+							    view.size,
+							    channel->next,
+							    channel->time,
+							    channel->lost_before,
+							    channel->epoch,
+							    0};
+	channel->lost_before = 0;
+	channel->received++;
+	chan_advance(channel, view.after, channel->next + 1);
+	return view.size;
+}

@@ -1,0 +1,87 @@
+/* owner.c - doorbells of writers and readers, and who is dead; see chan.h. */
+#include "arena/arena.h"
+#include "base/os.h"
+#include "chan/fast.h"
+#include "ipc/proc.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The mutex's word, of which the kernel writes the bits when the owner dies (<linux/futex.h>). */
+#define DOORBELL_WAITERS 0x80000000u
+#define DOORBELL_RANG	 0x40000000u
+#define DOORBELL_TID	 0x3fffffffu
+
+void chan_owner_self(struct chan_owner *ret_owner)
+{
+	proc_self(&ret_owner->pid, &ret_owner->start, &ret_owner->pid_ns);
+}
+
+void chan_doorbell_init(struct chan_doorbell *doorbell)
+{
+	struct arena_lock pattern;
+
+	arena_lock_init(&pattern);
+	memset(doorbell, 0, sizeof(*doorbell));
+	memcpy(&doorbell->mutex, &pattern.mutex, sizeof(doorbell->mutex));
+}
+
+uint32_t chan_doorbell_take(struct chan_doorbell *doorbell)
+{
+	int error = pthread_mutex_trylock(&doorbell->mutex);
+
+	if (error == EOWNERDEAD)
+		error = pthread_mutex_consistent(&doorbell->mutex);
+	if (error)
+		return 0;
+	/* Who listens may have no right to write: the kernel is told beforehand that somebody does. */
+	__atomic_fetch_or(arena_mutex_word(&doorbell->mutex), DOORBELL_WAITERS, __ATOMIC_ACQ_REL);
+	return os_gettid();
+}
+
+bool chan_doorbell_give(struct chan_doorbell *doorbell, uint32_t tid)
+{
+	uint32_t holder = chan_doorbell_tid(load_acquire(*arena_mutex_word(&doorbell->mutex)));
+
+	if (holder == tid && tid == (uint32_t)os_gettid()) {
+		pthread_mutex_unlock(&doorbell->mutex);
+		return true;
+	}
+	return holder != tid;
+}
+
+uint32_t *chan_doorbell_word(const struct chan_doorbell *doorbell, uint32_t libc_word)
+{
+	return (uint32_t *)((char *)doorbell + libc_word % sizeof(*doorbell) / 4 * 4);
+}
+
+uint32_t chan_doorbell_tid(uint32_t value)
+{
+	return value & DOORBELL_RANG ? 0 : value & DOORBELL_TID;
+}
+
+bool chan_owner_is_dead(const struct chan_owner *owner, uint64_t ino)
+{
+	struct chan_owner self;
+	bool exited;
+
+	if (proc_pid_is_dead(owner->pid, owner->start, owner->pid_ns, &exited))
+		return true;
+	chan_owner_self(&self);
+	return owner->pid_ns == self.pid_ns && owner->pid != self.pid && !exited &&
+	       !proc_maps_file(owner->pid, ino);
+}
+
+bool chan_writer_is_dead(const struct vee_channel *channel)
+{
+	const struct chan_header *header = channel->header;
+	uint32_t number = chan_load(header->doorbell) % CHAN_DOORBELLS;
+	const uint32_t *word = chan_doorbell_word(&header->doorbells[number], header->libc_word);
+	struct chan_owner owner;
+
+	if (chan_doorbell_tid(load_acquire(*word)))
+		return false;
+	owner = (struct chan_owner){chan_load(header->pid), chan_load(header->start),
+				    chan_load(header->pid_ns)};
+	return chan_owner_is_dead(&owner, channel->ino);
+}

@@ -1,0 +1,251 @@
+/*
+ * poll.c - a descriptor that is readable while a reader has something to read.
+ *
+ * It is an epoll(7) instance with a datagram socket of the reader's own, in the folder of the desks, and a pidfd of the writer. While the reader
+ * knows that there is nothing to read, the socket is empty and the reader is armed: its seat and its desk say for which message
+ * it waits. The writer that publishes that sends a byte. While there is something to read, the reader leaves a byte in it.
+ * So nothing is sent to who does not wait, and the writer keeps no descriptor of its readers.
+ *
+ * Everybody may send to the socket: what it says is only that a look pays.
+ */
+#include "base/os.h"
+#include "chan/fast.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct chan_poll {
+	int epoll, socket, pidfd;
+	uint32_t pidfd_epoch;
+	bool armed;
+	char path[CHAN_PATH_SIZE + 32];
+};
+
+static int socket_path(const struct vee_channel *channel, uint32_t uid, unsigned seat, char *buf,
+		       size_t size)
+{
+	char folder[CHAN_PATH_SIZE];
+	int ret = chan_readers_path(channel->path, channel->ino, folder, sizeof(folder));
+
+	if (ret == 0 && (size_t)snprintf(buf, size, "%s/poll-%u-%u", folder, uid, seat) >= size)
+		ret = -ENAMETOOLONG;
+	return ret;
+}
+
+/* The address of a path that may be longer than an address can be: then by a descriptor of its folder, *ret_dir. */
+static int address_of(char *path, struct sockaddr_un *ret_address, int *ret_dir)
+{
+	char *slash = strrchr(path, '/');
+
+	*ret_dir = -1;
+	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (strlen(path) < sizeof(ret_address->sun_path)) {
+		strcpy(ret_address->sun_path, path);
+		return 0;
+	}
+	*slash = '\0';
+	*ret_dir = os_open(path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	*slash = '/';
+	if (*ret_dir < 0)
+		return *ret_dir;
+	snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "/proc/self/fd/%d%s",
+		 *ret_dir, slash);
+	return 0;
+}
+
+static int send_byte(int fd, char *path)
+{
+	struct sockaddr_un address;
+	int dir, ret = address_of(path, &address, &dir);
+
+	if (ret == 0 && sendto(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&address,
+			       sizeof(address)) < 0)
+		ret = -errno;
+	if (dir >= 0)
+		os_close(dir);
+	return ret;
+}
+
+static int bind_to(int fd, char *path)
+{
+	struct sockaddr_un address;
+	int dir, ret = address_of(path, &address, &dir);
+
+	os_unlink(path);
+	if (ret == 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		ret = -errno;
+	if (dir >= 0)
+		os_close(dir);
+	/* Who writes the channel may be another user. */
+	return ret < 0 ? ret : os_chmod(path, 0622);
+}
+
+static int watch(struct chan_poll *poll, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+	return epoll_ctl(poll->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int open_all(struct vee_channel *channel, struct chan_poll *poll)
+{
+	int ret = socket_path(channel, channel->desks[0].uid, channel->seat_number, poll->path,
+			      sizeof(poll->path));
+
+	if (ret < 0)
+		return ret;
+	poll->epoll = epoll_create1(EPOLL_CLOEXEC);
+	poll->socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (poll->epoll < 0 || poll->socket < 0)
+		return -errno;
+	ret = bind_to(poll->socket, poll->path);
+	return ret < 0 ? ret : watch(poll, poll->socket);
+}
+
+/* The death of this epoch's writer makes the descriptor readable. */
+static void watch_writer(struct vee_channel *channel, struct chan_poll *poll)
+{
+	const struct chan_header *header = channel->header;
+	uint32_t epoch = load_acquire(header->epoch);
+	struct chan_owner self;
+
+	if (poll->pidfd >= 0 && poll->pidfd_epoch == epoch)
+		return;
+	if (poll->pidfd >= 0)
+		os_close(poll->pidfd);
+	poll->pidfd = -1;
+	chan_owner_self(&self);
+	if (load_acquire(header->state) != CHAN_WRITTEN || chan_load(header->pid_ns) != self.pid_ns)
+		return;
+	poll->pidfd = os_pidfd_open(chan_load(header->pid));
+	poll->pidfd_epoch = epoch;
+	if (poll->pidfd >= 0)
+		watch(poll, poll->pidfd);
+}
+
+/* A dead writer's is readable for good: out of the set, if that end is none for this reader, or was told. */
+static void forget_writer(struct chan_poll *poll)
+{
+	if (poll->pidfd >= 0)
+		os_close(poll->pidfd);
+	poll->pidfd = -1;
+}
+
+static void set_readable(struct chan_poll *poll, bool readable)
+{
+	char bytes[16];
+
+	poll->armed = !readable;
+	if (readable)
+		send_byte(poll->socket, poll->path);
+	else
+		while (os_read(poll->socket, bytes, sizeof(bytes)) > 0)
+			;
+}
+
+static bool has_something(const struct vee_channel *channel)
+{
+	uint64_t word = load_acquire(*chan_word_at(channel, channel->pos));
+
+	return chan_word_is(word, channel->next) || chan_lapped(channel, channel->pos) ||
+	       chan_end(channel) < 0 || guard_hit(channel->guard);
+}
+
+void chan_poll_arm(struct vee_channel *channel)
+{
+	struct chan_poll *poll = channel->poll;
+
+	if (channel->published != channel->pos)
+		chan_publish_cursor(channel);
+	set_readable(poll, false);
+	if (chan_writer_is_dead(channel))
+		forget_writer(poll);
+	else
+		watch_writer(channel, poll);
+	chan_store(channel->seat->armed, channel->next);
+	chan_want(channel, true); /* CHAN_SLEEP */
+	if (!has_something(channel))
+		return;
+	chan_store(channel->seat->armed, 0);
+	set_readable(poll, true);
+}
+
+int chan_poll_fd(struct vee_channel *channel)
+{
+	struct chan_poll *poll;
+	int ret;
+
+	if (channel->writer)
+		return -EBADF;
+	if (channel->poll)
+		return channel->poll->epoll;
+	poll = malloc(sizeof(*poll));
+	if (!poll)
+		return -ENOMEM;
+	*poll = (struct chan_poll){.epoll = -1, .socket = -1, .pidfd = -1};
+	channel->poll = poll;
+	ret = open_all(channel, poll);
+	if (ret < 0) {
+		chan_poll_close(channel);
+		return ret;
+	}
+	chan_poll_arm(channel);
+	return poll->epoll;
+}
+
+void chan_poll_close(struct vee_channel *channel)
+{
+	struct chan_poll *poll = channel->poll;
+
+	if (!poll)
+		return;
+	forget_writer(poll);
+	if (poll->epoll >= 0)
+		os_close(poll->epoll);
+	if (poll->socket >= 0) {
+		os_close(poll->socket);
+		if (channel->forks == chan_forks)
+			os_unlink(poll->path);
+	}
+	free(poll);
+	channel->poll = NULL;
+}
+
+/* One socket for all channels of the process, which the program may have closed along with all that it did not know. */
+static void ring(char *path)
+{
+	static int fd = -1;
+	int ret = -EBADF;
+
+	if (fd >= 0)
+		ret = send_byte(fd, path);
+	if (ret != -EBADF && ret != -ENOTSOCK && ret != -EPROTOTYPE && ret != -EINVAL)
+		return;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0)
+		send_byte(fd, path);
+}
+
+void chan_poll_ring(struct vee_channel *channel, const struct chan_desk_map *map, uint64_t seq)
+{
+	uint32_t used = chan_load(map->desk->seats_used);
+	char path[CHAN_PATH_SIZE + 32];
+
+	if (used > CHAN_SEATS)
+		used = CHAN_SEATS;
+	for (uint32_t i = 0; i < used; i++) {
+		const struct chan_seat *seat = chan_seat_at(map->desk, i);
+		uint64_t armed = chan_load(seat->armed);
+
+		if (armed && armed <= seq &&
+		    socket_path(channel, map->uid, i, path, sizeof(path)) == 0)
+			ring(path);
+	}
+}

@@ -1,0 +1,347 @@
+/* report.c - what is to be said of channels; see report.h. */
+#include "chan/report.h"
+#include "arena/arena.h"
+#include "base/os.h"
+#include "chan/fast.h"
+#include "ipc/namespace.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* --- readers --- */
+
+struct walk {
+	const struct chan_header *header;
+	int (*each)(void *arg, const struct chan_seat *seat, uint32_t uid, bool lives);
+	void *arg;
+};
+
+/* Seats in use; of the dead too. */
+static int walk_desk(void *arg, const char *file, uint32_t uid)
+{
+	struct walk *walk = arg;
+	struct chan_desk_map map;
+	int ret = chan_map_desk(file, uid, &map);
+
+	if (ret < 0)
+		return 0;
+	for (uint32_t i = 0; ret == 0 && i < chan_load(map.desk->seats_used) && i < CHAN_SEATS;
+	     i++) {
+		const struct chan_seat *seat = chan_seat_at(map.desk, i);
+		uint32_t state = load_acquire(seat->state);
+
+		if (state == CHAN_SEAT_LOSSY || state == CHAN_SEAT_RELIABLE)
+			ret = walk->each(walk->arg, seat, uid,
+					 !chan_seat_is_dead(&map, seat, walk->header->libc_word));
+	}
+	chan_unmap_desk(&map);
+	return ret;
+}
+
+static int each_seat(const struct vee_channel *channel,
+		     int (*each)(void *arg, const struct chan_seat *seat, uint32_t uid, bool lives),
+		     void *arg)
+{
+	struct walk walk = {channel->header, each, arg};
+
+	return chan_each_desk(channel->path, channel->ino, walk_desk, &walk);
+}
+
+static int count(void *arg, const struct chan_seat *seat, uint32_t uid, bool lives)
+{
+	uint32_t *counts = arg;
+
+	(void)uid;
+	counts[0] += lives;
+	counts[1] += lives && chan_load(seat->state) == CHAN_SEAT_RELIABLE;
+	return 0;
+}
+
+void chan_count_readers(const struct vee_channel *channel, uint32_t *ret_readers,
+			uint32_t *ret_reliable)
+{
+	uint32_t counts[2] = {0, 0};
+
+	each_seat(channel, count, counts);
+	*ret_readers = counts[0];
+	*ret_reliable = counts[1];
+}
+
+static int add_reader(void *arg, const struct chan_seat *seat, uint32_t uid, bool lives)
+{
+	struct chan_report *report = arg;
+	struct chan_reader_report *more;
+
+	if (!lives)
+		return 0;
+	more = realloc(report->readers, (report->n_readers + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	report->readers = more;
+	more[report->n_readers++] = (struct chan_reader_report){
+		.pid = chan_load(seat->pid),
+		.tid = chan_load(seat->tid),
+		.uid = uid,
+		.reliable = chan_load(seat->state) == CHAN_SEAT_RELIABLE,
+		.lives = lives,
+		.stall = chan_load(seat->stall),
+		.stall_ns = chan_load(seat->stall_ns),
+		.since = chan_load(seat->since),
+		.next = chan_load(seat->next),
+		.received = chan_load(seat->received),
+		.lost = chan_load(seat->lost),
+	};
+	return 0;
+}
+
+/* --- a channel --- */
+
+static void fill(const struct vee_channel *channel, struct chan_report *report)
+{
+	const struct chan_header *header = channel->header;
+	struct chan_section section = {.seq = 0};
+
+	report->ring_size = header->ring_size;
+	report->epoch = chan_load(header->epoch);
+	report->closed = load_acquire(header->state) == CHAN_CLOSED;
+	report->writer_pid = chan_load(header->pid);
+	report->writer_lives = !report->closed && !chan_writer_is_dead(channel);
+	report->written = chan_load(header->seq);
+	report->bytes = chan_load(header->bytes);
+	report->time_ns = report->written ? chan_load(header->time) : 0;
+	report->oldest = chan_oldest(channel, &section) ? section.seq : report->written + 1;
+}
+
+static int open_to_look(const char *name, struct vee_channel *channel)
+{
+	int ret;
+
+	memset(channel, 0, sizeof(*channel));
+	chan_error[0] = '\0';
+	ret = chan_path(name, channel->path, sizeof(channel->path));
+	return ret < 0 ? ret : chan_map_file(channel, false);
+}
+
+static void close_it(struct vee_channel *channel)
+{
+	if (!channel->header)
+		return;
+	if (channel->file_guard)
+		guard_remove(channel->file_guard);
+	os_munmap(channel->header, channel->file_size);
+}
+
+int chan_report(const char *name, struct chan_report *ret_report)
+{
+	struct vee_channel *channel = malloc(sizeof(*channel));
+	struct stat st;
+	int ret;
+
+	memset(ret_report, 0, sizeof(*ret_report));
+	if (!channel)
+		return -ENOMEM;
+	ret = open_to_look(name, channel);
+	if (ret == 0)
+		ret = os_stat(channel->path, &st);
+	if (ret == 0) {
+		snprintf(ret_report->name, sizeof(ret_report->name), "%.*s",
+			 (int)sizeof(ret_report->name) - 1, name);
+		ret_report->uid = st.st_uid;
+		ret_report->mode = st.st_mode & 07777;
+		ret_report->allotted = st.st_blocks * 512ull;
+		fill(channel, ret_report);
+		ret = each_seat(channel, add_reader, ret_report);
+	}
+	if (ret == 0 && guard_hit(channel->guard)) {
+		chan_errorf("%s: somebody has truncated it", channel->path);
+		ret = -EIO;
+	}
+	if (ret < 0)
+		chan_report_free(ret_report);
+	close_it(channel);
+	free(channel);
+	return ret;
+}
+
+void chan_report_free(struct chan_report *report)
+{
+	free(report->readers);
+	report->readers = NULL;
+	report->n_readers = 0;
+}
+
+/* --- all of them --- */
+
+static int folder_of_channels(char *buf, size_t size)
+{
+	int ret = namespace_dir(NULL, buf, size - 8);
+
+	if (ret < 0)
+		chan_errorf("%s", arena_error);
+	else
+		strcat(buf, "/chan");
+	return ret;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int add_name(char ***names, unsigned *n, const char *name)
+{
+	char **more = realloc(*names, (*n + 2) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	*names = more;
+	more[*n + 1] = NULL;
+	more[*n] = strdup(name);
+	return more[(*n)++] ? 0 : -ENOMEM;
+}
+
+int chan_list(char ***ret_names)
+{
+	char folder[CHAN_PATH_SIZE];
+	struct dirent *entry;
+	char **names = calloc(1, sizeof(*names));
+	unsigned n = 0;
+	DIR *dir;
+	int ret = names ? folder_of_channels(folder, sizeof(folder)) : -ENOMEM;
+
+	dir = ret < 0 ? NULL : opendir(folder);
+	if (ret == 0 && !dir && errno != ENOENT) {
+		ret = -errno;
+		chan_errorf("%s: %s", folder, strerror(errno));
+	}
+	while (ret == 0 && dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			ret = add_name(&names, &n, entry->d_name);
+	if (dir)
+		closedir(dir);
+	if (ret < 0) {
+		chan_list_free(names);
+		return ret;
+	}
+	qsort(names, n, sizeof(*names), by_name);
+	*ret_names = names;
+	return 0;
+}
+
+void chan_list_free(char **names)
+{
+	for (char **name = names; name && *name; name++)
+		free(*name);
+	free(names);
+}
+
+/* --- checks --- */
+
+static const char *check_sections(const struct vee_channel *channel)
+{
+	const struct chan_header *header = channel->header;
+	uint64_t step = channel->lines / CHAN_SECTIONS;
+
+	for (unsigned i = 0; i < CHAN_SECTIONS; i++) {
+		uint64_t pos = load_acquire(header->sections[i].pos);
+		uint64_t seq = chan_load(header->sections[i].seq);
+
+		if (!pos || chan_load(header->floor) > pos - 1)
+			continue;
+		if (seq == 0 || seq > chan_load(header->seq) + 1)
+			return "a section begins with a message that was never written";
+		if ((pos - 1) / step % CHAN_SECTIONS != i && (pos - 1) % channel->lines / step < i)
+			return "a section's first message lies before it";
+	}
+	return NULL;
+}
+
+/* From the oldest kept to the end, each word in its place. A writer at work may overtake: then what was looked at is gone. */
+static const char *check_words(const struct vee_channel *channel)
+{
+	struct chan_section section;
+	struct chan_view view;
+
+	if (!chan_oldest(channel, &section))
+		return NULL;
+	for (uint64_t pos = section.pos, seq = section.seq;;) {
+		uint64_t word = load_acquire(*chan_word_at(channel, pos));
+		bool sound = chan_view(channel, pos, word, &view);
+
+		if (chan_lapped(channel, pos))
+			return NULL;
+		if (!chan_word_is(word, seq))
+			return seq > chan_load(channel->header->seq) ? NULL :
+								       "a message is missing";
+		if (word & CHAN_PAD) {
+			pos = (pos | (channel->lines - 1)) + 1;
+			continue;
+		}
+		if (!sound)
+			return "a message is longer than the ring";
+		pos = view.after;
+		seq += !(word & CHAN_EPOCH);
+	}
+}
+
+const char *chan_check(const char *name)
+{
+	struct vee_channel *channel = malloc(sizeof(*channel));
+	const char *wrong;
+
+	if (!channel)
+		return "no memory";
+	if (open_to_look(name, channel) < 0)
+		wrong = chan_error;
+	else if (chan_load(channel->header->floor) > chan_load(channel->header->intent))
+		wrong = "floor is above intent";
+	else
+		wrong = check_sections(channel);
+	if (!wrong)
+		wrong = check_words(channel);
+	close_it(channel);
+	free(channel);
+	return wrong;
+}
+
+/* ".NAME.INO.readers" of a file that is gone */
+static unsigned clean_entry(const char *folder, const char *entry)
+{
+	char path[CHAN_PATH_SIZE + 300];
+	const char *end = strstr(entry, ".readers");
+	const char *dot = end;
+	struct stat st;
+
+	if (entry[0] != '.' || !end || end[8])
+		return 0;
+	while (dot > entry + 1 && *--dot != '.')
+		;
+	if (dot <= entry + 1)
+		return 0;
+	snprintf(path, sizeof(path), "%s/%.*s", folder, (int)(dot - entry - 1), entry + 1);
+	chan_clean(path, strtoull(dot + 1, NULL, 10));
+	snprintf(path, sizeof(path), "%s/%s", folder, entry);
+	return os_lstat(path, &st) == -ENOENT;
+}
+
+unsigned chan_gc(void)
+{
+	char folder[CHAN_PATH_SIZE];
+	struct dirent *entry;
+	unsigned n = 0;
+	DIR *dir;
+
+	if (folder_of_channels(folder, sizeof(folder)) < 0)
+		return 0;
+	dir = opendir(folder);
+	while (dir && (entry = readdir(dir)))
+		n += clean_entry(folder, entry->d_name);
+	if (dir)
+		closedir(dir);
+	return n;
+}

@@ -1,0 +1,289 @@
+/* write.c - the writer: sections, the ring's end, messages in place; see chan.h. */
+#include "chan/fast.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+int64_t chan_clock(void)
+{
+	struct timespec now = {0, 0};
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+static uint64_t section_lines(const struct vee_channel *channel)
+{
+	return channel->lines / CHAN_SECTIONS;
+}
+
+/* The first lap: so that no touch of the memory fails. */
+static int populate(const struct vee_channel *channel, uint64_t from, uint64_t lines)
+{
+	int ret = os_madvise(chan_at(channel, from), lines * CHAN_LINE, MADV_POPULATE_WRITE);
+
+	/* Linux before 5.14 does not know it; what fails then is caught by the guard. */
+	return ret == -EINVAL ? 0 : ret == -EFAULT || ret == -ENOMEM ? -ENOSPC : ret;
+}
+
+/* What lies a ring before the claimed section is given up. */
+static int claim(struct vee_channel *channel, uint64_t deadline)
+{
+	struct chan_header *header = channel->header;
+	uint64_t step = section_lines(channel), upto = channel->claimed + step;
+	int ret;
+
+	if (upto > channel->lines) {
+		uint64_t floor = upto - channel->lines;
+
+		chan_store(header->intent, floor);
+		ret = chan_wait_for_room(channel, floor, deadline); /* CHAN_JOIN */
+		if (ret < 0)
+			return ret;
+		chan_store(header->floor, floor);
+		__atomic_thread_fence(__ATOMIC_RELEASE); /* CHAN_LAP */
+	} else {
+		ret = populate(channel, channel->claimed, step);
+		if (ret < 0)
+			return ret;
+	}
+	channel->claimed = upto;
+	return 0;
+}
+
+/* A message is about to start at head: it is the first of all sections that have begun. */
+static void note_sections(struct vee_channel *channel)
+{
+	struct chan_header *header = channel->header;
+	uint64_t step = section_lines(channel);
+
+	for (; channel->section_next <= channel->head; channel->section_next += step) {
+		struct chan_section *section =
+			&header->sections[channel->section_next / step % CHAN_SECTIONS];
+
+		chan_store(section->pos, 0);
+		__atomic_thread_fence(__ATOMIC_RELEASE);
+		chan_store(section->seq, channel->seq + 1);
+		chan_store(section->time, channel->stamp);
+		chan_store(section->epoch, header->epoch);
+		__atomic_store_n(&section->pos, channel->head + 1, __ATOMIC_RELEASE);
+	}
+}
+
+static void set_limit(struct vee_channel *channel)
+{
+	uint64_t end = (channel->head & ~(channel->lines - 1)) + channel->lines;
+
+	/* The line behind a message is written too, if it must be. */
+	channel->limit = channel->claimed - 1;
+	if (channel->limit > channel->section_next)
+		channel->limit = channel->section_next;
+	if (channel->limit > end)
+		channel->limit = end;
+}
+
+/* A record that is no message: the next one's tag, so that a reader finds it in its place. */
+static void put_record(struct vee_channel *channel, uint32_t flag, uint32_t value, uint64_t lines)
+{
+	uint64_t seq = channel->seq + 1, *after = chan_word_at(channel, channel->head + lines);
+	char *at = chan_at(channel, channel->head);
+
+	if (chan_word_is(chan_load(*after), seq))
+		chan_store(*after, chan_word_not(seq));
+	chan_store(*(uint32_t *)(at + 8), value);
+	__atomic_store_n((uint64_t *)at, chan_word(seq, flag, sizeof(value)),
+			 __ATOMIC_RELEASE); /* CHAN_PUBLISH */
+	channel->head += lines;
+}
+
+static int room_for(struct vee_channel *channel, uint64_t lines, uint64_t deadline)
+{
+	uint64_t at = channel->head & (channel->lines - 1), pad = 0;
+
+	if (at + lines > channel->lines)
+		pad = channel->lines - at;
+	while (channel->head + pad + lines + 1 > channel->claimed) {
+		int ret = claim(channel, deadline);
+
+		if (ret < 0)
+			return ret;
+	}
+	note_sections(channel);
+	if (pad) {
+		put_record(channel, CHAN_PAD, pad, pad);
+		note_sections(channel);
+	}
+	return 0;
+}
+
+/* Readers learn of a new writer in its place among the messages: before its first. */
+static int announce(struct vee_channel *channel, uint64_t deadline)
+{
+	int ret = channel->announced ? 0 : room_for(channel, 1, deadline);
+
+	if (ret < 0 || channel->announced)
+		return ret;
+	put_record(channel, CHAN_EPOCH, channel->header->epoch, 1);
+	channel->announced = true;
+	return 0;
+}
+
+int chan_make_room(struct vee_channel *channel, size_t bytes, const struct timespec *timeout)
+{
+	uint64_t lines = chan_lines(bytes), deadline = chan_deadline(timeout);
+	int ret;
+
+	if (lines > channel->lines / 4)
+		return -EMSGSIZE;
+	ret = announce(channel, deadline);
+	if (ret == 0)
+		ret = room_for(channel, lines, deadline);
+	channel->limit = 0;
+	if (ret == 0)
+		set_limit(channel);
+	/* This one may be longer than what is left of its section. */
+	if (ret == 0 && channel->limit < channel->head + lines)
+		channel->limit = channel->head + lines;
+	return ret < 0 && guard_hit(channel->guard) ? -EIO : ret;
+}
+
+static int refuse(const struct vee_channel *channel, bool writer)
+{
+	if (channel->writer != writer)
+		return -EBADF;
+	return channel->forks != chan_forks ? -ECHILD : -EIO;
+}
+
+int chan_write(struct vee_channel *channel, const void *data, size_t size,
+	       const struct timespec *timeout)
+{
+	int ret;
+
+	if (!chan_is_ours(channel, true))
+		return refuse(channel, true);
+	if (size > CHAN_SIZE_MASK)
+		return -EMSGSIZE;
+	ret = chan_make_room(channel, size + 16, timeout);
+	if (ret < 0)
+		return ret;
+	return chan_write_quickly(channel, data, size) && !guard_hit(channel->guard) ? 0 : -EIO;
+}
+
+intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct timespec *timeout)
+{
+	int ret;
+
+	if (!chan_is_ours(channel, true))
+		return refuse(channel, true);
+	channel->reserved = 0;
+	if (size > CHAN_SIZE_MASK)
+		return -EMSGSIZE;
+	if (channel->head + chan_lines(size + 16) > channel->limit) {
+		ret = chan_make_room(channel, size + 16, timeout);
+		if (ret < 0)
+			return ret;
+	}
+	channel->reserved = size + 1;
+	return (intptr_t)(chan_at(channel, channel->head) + 16);
+}
+
+int chan_commit(struct vee_channel *channel, size_t size)
+{
+	if (!chan_is_ours(channel, true))
+		return refuse(channel, true);
+	if (!channel->reserved || size > channel->reserved - 1)
+		return -EINVAL;
+	channel->reserved = 0;
+	*(int64_t *)(chan_at(channel, channel->head) + 8) = chan_stamp(channel);
+	chan_store(channel->header->time, channel->stamp);
+	chan_publish(channel, chan_word(channel->seq + 1, CHAN_STAMPED, size),
+		     chan_lines(size + 16), size);
+	return guard_hit(channel->guard) ? -EIO : 0;
+}
+
+/* --- a writer's beginning and end --- */
+
+/* Where the newest section's first message starts; the dead one may have left one of the entries half-done. */
+static struct chan_section newest(const struct chan_header *header)
+{
+	struct chan_section found = {.pos = 0};
+
+	for (unsigned i = 0; i < CHAN_SECTIONS; i++)
+		if (header->sections[i].pos > found.pos)
+			found = header->sections[i];
+	return found;
+}
+
+/* From a section's first message to the end of all. */
+static int walk(struct vee_channel *channel)
+{
+	struct chan_section section = newest(channel->header);
+	struct chan_view view;
+
+	if (!section.pos)
+		return -EPROTO;
+	channel->head = section.pos - 1;
+	channel->seq = section.seq - 1;
+	channel->section_next =
+		(channel->head / section_lines(channel) + 1) * section_lines(channel);
+	for (;;) {
+		uint64_t word = load_acquire(*chan_word_at(channel, channel->head));
+
+		if (!chan_word_is(word, channel->seq + 1))
+			return 0;
+		if (word & CHAN_PAD) {
+			channel->head = (channel->head | (channel->lines - 1)) + 1;
+			continue;
+		}
+		if (!chan_view(channel, channel->head, word, &view))
+			return -EPROTO;
+		channel->head = view.after;
+		channel->seq += !(word & CHAN_EPOCH);
+	}
+}
+
+static void register_membarrier(struct vee_channel *channel)
+{
+	channel->asymmetric = os_membarrier_register() == 0;
+	chan_store(channel->header->asymmetric, channel->asymmetric);
+}
+
+int chan_begin_writing(struct vee_channel *channel)
+{
+	struct chan_header *header = channel->header;
+	struct chan_owner self;
+	int ret = walk(channel);
+
+	if (ret < 0)
+		return ret;
+	chan_owner_self(&self);
+	chan_store(header->pid, self.pid);
+	chan_store(header->start, self.start);
+	chan_store(header->pid_ns, self.pid_ns);
+	chan_store(header->writer_uid, os_geteuid());
+	chan_store(header->others_reliable, channel->others_reliable);
+	chan_store(header->wait_pos, 0);
+	register_membarrier(channel);
+	channel->bytes = header->bytes;
+	channel->claimed = header->floor ?
+				   header->floor + channel->lines :
+				   channel->head / section_lines(channel) * section_lines(channel);
+	channel->stamp = chan_clock();
+	chan_store(header->epoch, header->epoch + 1);
+	__atomic_store_n(&header->state, CHAN_WRITTEN, __ATOMIC_RELEASE);
+	/* Who sleeps looks at the new writer's doorbell from now on. */
+	chan_wake(channel, channel->seq + 1);
+	return 0;
+}
+
+void chan_end_writing(struct vee_channel *channel)
+{
+	struct chan_header *header = channel->header;
+
+	if (guard_hit(channel->guard))
+		return;
+	__atomic_store_n(&header->state, CHAN_CLOSED, __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	chan_wake(channel, channel->seq + 1);
+}
