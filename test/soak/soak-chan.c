@@ -82,7 +82,7 @@ static struct ledger {
 	_Atomic uint32_t stop;	/* the writer is to close the channel, and to end */
 	_Atomic uint64_t last;	/* + 1: it has closed it after this one */
 	struct reader readers[READERS];
-} *ledger;
+} * ledger;
 
 static char folder[64], name[80];
 static size_t ring_size;
@@ -128,9 +128,9 @@ static void soak_end_object(void)
 		dprintf(2, "  written %llu, oldest %llu, epoch %u, writer %d %s\n",
 			(unsigned long long)report.written, (unsigned long long)report.oldest,
 			report.epoch, report.writer_pid,
-			report.closed	      ? "has closed it" :
+			report.closed	    ? "has closed it" :
 			report.writer_lives ? "lives" :
-						"is dead");
+					      "is dead");
 	if (getenv("SOAK_STOP")) {
 		dprintf(2, "  waiting for a debugger\n");
 		pause();
@@ -513,11 +513,12 @@ static void check_life(struct life *life)
 	/* What is lost just now is counted when the next message comes. */
 	if (stat.received != life->received || stat.lost < life->lost ||
 	    stat.next != life->at.next + (stat.lost - life->lost))
-		child_wrong("%s: stat: next %llu, %llu received, %llu lost; and not %llu, %llu, %llu",
-			    life->kind->name, (unsigned long long)stat.next,
-			    (unsigned long long)stat.received, (unsigned long long)stat.lost,
-			    (unsigned long long)life->at.next, (unsigned long long)life->received,
-			    (unsigned long long)life->lost);
+		child_wrong(
+			"%s: stat: next %llu, %llu received, %llu lost; and not %llu, %llu, %llu",
+			life->kind->name, (unsigned long long)stat.next,
+			(unsigned long long)stat.received, (unsigned long long)stat.lost,
+			(unsigned long long)life->at.next, (unsigned long long)life->received,
+			(unsigned long long)life->lost);
 }
 
 static void __attribute__((noreturn)) end_life(struct life *life)
