@@ -512,7 +512,6 @@ static void check_life(struct life *life)
 {
 	struct vee_channel_stat stat = stat_of(life->channel);
 
-	/* What is lost just now is counted when the next message comes. */
 	if (stat.received != life->received || stat.lost < life->lost ||
 	    stat.next != life->at.next + (stat.lost - life->lost))
 		child_wrong(
@@ -566,12 +565,21 @@ static void open_reader(struct life *life)
 	note(life);
 }
 
-/* Who hears of an end, or that there is nothing, has read all that had been sent when it asked. */
-static void must_be_all(const struct life *life, uint64_t sent, const char *why)
+/*
+ * Who hears of an end, or that there is nothing, has read all that had been sent when it asked. What it lost last, it is told with
+ * the next message; if none comes any more, by vee_channel_stat().
+ */
+static void must_be_all(struct life *life, uint64_t sent, const char *why)
 {
-	if (life->at.next <= sent)
+	uint64_t next = life->at.next;
+
+	if (next <= sent || ledger->last)
+		next = stat_of(life->channel).next;
+	if (next <= sent)
 		child_wrong("%s: %s before message %llu, and %llu have been sent", life->kind->name,
-			    why, (unsigned long long)life->at.next, (unsigned long long)sent);
+			    why, (unsigned long long)next, (unsigned long long)sent);
+	if (next == ledger->last && next > life->at.next)
+		take(life, 0, next - life->at.next, life->at.epoch);
 }
 
 static void await(struct life *life, int epoll)
@@ -583,7 +591,7 @@ static void await(struct life *life, int epoll)
 	if (n == 0) {
 		must_be_all(life, sent, "not readable");
 		/* A FOLLOW reader is not told of the end of the round. */
-		n = epoll_wait(epoll, &event, 1, life->kind->follow && ledger->stop ? 100 : -1);
+		n = epoll_wait(epoll, &event, 1, life->kind->follow ? 500 : -1);
 	}
 	if (n < 0)
 		child_wrong("epoll_wait: %s", strerror(errno));
@@ -603,13 +611,16 @@ static int make_epoll(struct life *life)
 
 static void __attribute__((noreturn)) run_reader(unsigned me)
 {
-	static const struct timespec at_once = {0, 0};
+	static const struct timespec at_once = {0, 0}, half_a_second = {0, 500000000};
 	struct reader *reader = &ledger->readers[me];
 	struct life life = {.kind = &kinds[me],
 			    .reader = reader,
 			    .at = reader->records[reader->which],
 			    .buf = malloc(ring_size)};
 	bool waits = life.kind->how == HOW_READ || life.kind->how == HOW_PEEK;
+	const struct timespec *timeout = !waits		   ? &at_once :
+					 life.kind->follow ? &half_a_second :
+							     NULL;
 	uint64_t left = dice(4) ? UINT64_MAX : dice(5000);
 	int epoll = -1;
 
@@ -619,15 +630,17 @@ static void __attribute__((noreturn)) run_reader(unsigned me)
 		epoll = make_epoll(&life);
 	while (!is_through(&life) && left--) {
 		uint64_t sent = ledger->sent;
-		int ret = read_next(&life, waits ? NULL : &at_once);
+		int ret = read_next(&life, timeout);
 
 		if (ret == 0) {
 			if (life.kind->slow && dice(200) == 0)
 				pause_us(dice(3000));
 			continue;
 		}
-		if (errno == EAGAIN && !waits) {
+		if (errno == EAGAIN && timeout) {
 			must_be_all(&life, sent, "EAGAIN");
+			if (is_through(&life) || waits)
+				continue;
 			if (life.kind->how == HOW_EPOLL)
 				await(&life, epoll);
 			else if (dice(20) == 0)
@@ -779,13 +792,6 @@ static void finish(void)
 
 			if (!children[i] && !reader->done)
 				start(i);
-			/* It follows: it waits for good. */
-			if (ledger->last && kinds[i].follow &&
-			    reader->records[reader->which].next == ledger->last && children[i]) {
-				end(i);
-				bury(i);
-				ledger->readers[i].done = 1;
-			}
 			all &= reader->done && !children[i];
 		}
 	} while (!all || children[WRITER]);
