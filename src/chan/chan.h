@@ -153,7 +153,9 @@ int chan_seat_take(struct vee_channel *channel);
 void chan_seat_leave(struct vee_channel *channel);
 /* The writer finds desks that are new. */
 void chan_find_desks(struct vee_channel *channel);
-int chan_map_hall(struct vee_channel *channel, bool create);
+/* The folder and its hall, for a file that is about to get its name. */
+int chan_make_hall(const char *path, uint64_t ino, uint32_t mode);
+int chan_map_hall(struct vee_channel *channel);
 void chan_unmap_desks(struct vee_channel *channel);
 /* To look only. -EPROTO */
 int chan_map_desk(const char *file, uint32_t uid, struct chan_desk_map *ret_map);

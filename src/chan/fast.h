@@ -81,7 +81,8 @@ static inline void chan_publish(struct vee_channel *channel, uint64_t word, uint
 }
 
 /* false: there is more to do. */
-static inline bool chan_write_quickly(struct vee_channel *channel, const void *data, size_t size)
+static inline __attribute__((always_inline)) bool chan_write_quickly(struct vee_channel *channel,
+								     const void *data, size_t size)
 {
 	bool stamped = channel->stamp_left == 0;
 	uint64_t lines = chan_lines(size + (stamped ? 16 : 8));
@@ -145,8 +146,9 @@ static inline void chan_advance(struct vee_channel *channel, uint64_t pos, uint6
 /*
  * Copies the next message out. Returns its size, or -EAGAIN: there is more to do, and nothing has changed.
  */
-static inline ssize_t chan_read_quickly(struct vee_channel *channel, void *buf, size_t size,
-					struct vee_channel_message *ret_message)
+static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
+	struct vee_channel *channel, void *buf, size_t size,
+	struct vee_channel_message *ret_message)
 {
 	struct chan_view view;
 	uint64_t word;

@@ -216,6 +216,7 @@ static int make_file(const char *path, uint64_t ring_size, uint32_t mode)
 {
 	char made[CHAN_PATH_SIZE + 32];
 	const char *base = strrchr(path, '/') + 1;
+	struct stat st = {.st_ino = 0};
 	int fd, ret;
 
 	snprintf(made, sizeof(made), "%.*s.%s.%d.new", (int)(base - path), path, base, os_gettid());
@@ -226,10 +227,16 @@ static int make_file(const char *path, uint64_t ring_size, uint32_t mode)
 		return fd;
 	}
 	ret = fill_new(fd, ring_size, mode);
+	if (ret == 0)
+		ret = os_fstat(fd, &st);
 	os_close(fd);
+	if (ret == 0)
+		ret = chan_make_hall(path, st.st_ino, mode);
 	if (ret == 0)
 		ret = os_link(made, path);
 	os_unlink(made);
+	if (ret < 0)
+		chan_clean(path, st.st_ino);
 	if (ret < 0 && ret != -EEXIST)
 		chan_errorf("%s: can't be made: %s", path, strerror(-ret));
 	return ret;
@@ -293,9 +300,8 @@ static int check_options(const struct vee_channel_create_options *options, uint6
 
 	*ret_size = size;
 	if (size < CHAN_RING_LEAST || size > CHAN_RING_MOST || size & (size - 1)) {
-		chan_errorf("a ring of %llu bytes: it is to be a power of two, %u to %llu",
-			    (unsigned long long)size, CHAN_RING_LEAST,
-			    (unsigned long long)CHAN_RING_MOST);
+		chan_errorf("a ring of %llu bytes: it is to be a power of two, %u to %u",
+			    (unsigned long long)size, CHAN_RING_LEAST, CHAN_RING_MOST);
 		return -EINVAL;
 	}
 	if (options->mode & ~0777u ||
@@ -394,7 +400,7 @@ int chan_create(const char *name, const struct vee_channel_create_options *optio
 	if (ret == 0)
 		ret = open_or_make(channel, options, ring_size);
 	if (ret == 0)
-		ret = chan_map_hall(channel, true);
+		ret = chan_map_hall(channel);
 	if (ret == 0) {
 		chan_find_desks(channel);
 		ret = take_doorbell(channel);
@@ -443,7 +449,7 @@ int chan_open(const char *name, const struct vee_channel_open_options *options,
 		ret = -EPERM;
 	}
 	if (ret == 0)
-		ret = chan_map_hall(channel, false);
+		ret = chan_map_hall(channel);
 	if (ret == 0)
 		ret = chan_seat_take(channel);
 	if (ret == 0)
@@ -490,7 +496,7 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 		return -EIO;
 	*ret_stat = (struct vee_channel_stat){
 		.ring_size = header->ring_size,
-		.message_size_max = header->ring_size / 4 - 16,
+		.message_size_max = header->ring_size / 4,
 		.written = chan_load(header->seq),
 		.bytes = chan_load(header->bytes),
 		.time_ns = chan_load(header->time),

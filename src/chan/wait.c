@@ -9,6 +9,7 @@
 #define SPIN_GOOD_NS	8000u
 #define SPIN_FAILURES	3u
 #define SPIN_SKIPS	16u
+#define SPIN_LOOKS	128u
 /* A doorbell that rang while its process still ends: another look follows soon. */
 #define LOOK_FIRST_NS 200000ull
 #define LOOK_LAST_NS  20000000ull
@@ -42,6 +43,9 @@ static uint64_t spin_most_ns(void)
 	return chan_load(most);
 }
 
+/* Linux before 5.16, and sandboxes: then a death is noticed at the next look. */
+static bool no_waitv;
+
 /* --- the reader --- */
 
 static bool is_there(const struct vee_channel *channel)
@@ -51,9 +55,21 @@ static bool is_there(const struct vee_channel *channel)
 	return chan_word_is(word, channel->next) || chan_lapped(channel, channel->pos);
 }
 
+/* At longer and longer intervals: each look takes the line away from the writer. No clock. */
+static bool spin_briefly(const struct vee_channel *channel)
+{
+	for (unsigned i = 0; i < SPIN_LOOKS; i++) {
+		if (is_there(channel))
+			return true;
+		for (unsigned j = 0; j < i / 16; j++)
+			cpu_relax();
+	}
+	return false;
+}
+
 /*
- * Looks at the next message's word for a while, at longer and longer intervals: each look takes the line away from the writer. After a few
- * failures only now and then, to learn whether it pays again.
+ * Looks at the next message's word for a while. After a few failures only now and then, to learn whether it pays again: it does
+ * if the wait is shorter than a sleep.
  */
 static bool spin(struct vee_channel *channel)
 {
@@ -67,20 +83,22 @@ static bool spin(struct vee_channel *channel)
 	}
 	if (budget > most)
 		budget = most;
+	if (budget && spin_briefly(channel)) {
+		habit->failures = 0;
+		return true;
+	}
 	start = now = os_monotonic_ns();
-	for (unsigned pauses = 1; now - start < budget; now = os_monotonic_ns()) {
-		for (unsigned i = 0; i < 16; i++) {
+	for (; now - start < budget; now = os_monotonic_ns()) {
+		for (unsigned i = 0; i < 8; i++) {
 			if (is_there(channel)) {
 				habit->usual_ns = (7 * habit->usual_ns + (now - start)) / 8;
 				if (now - start < SPIN_GOOD_NS)
 					habit->failures = 0;
 				return true;
 			}
-			for (unsigned j = 0; j < pauses; j++)
+			for (unsigned j = 0; j < SPIN_LOOKS / 16; j++)
 				cpu_relax();
 		}
-		if (pauses < 16)
-			pauses++;
 	}
 	habit->failures++;
 	return false;
@@ -123,7 +141,10 @@ bool chan_want(struct vee_channel *channel, bool polls)
 	return !chan_load(channel->header->asymmetric) || os_membarrier() == 0;
 }
 
-/* One sleep: until woken, the writer's end, or for look_ns. */
+/*
+ * One sleep: until woken, the writer's end, or `until`. *ret_rang: the doorbell has rung, and it is not said yet that the writer is
+ * dead.
+ */
 static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until, bool *ret_rang)
 {
 	struct chan_header *header = channel->header;
@@ -134,21 +155,22 @@ static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until
 	struct os_futex list[2] = {{wake, (uintptr_t)&header->wake, OS_FUTEX_32, 0},
 				   {value, (uintptr_t)bell, OS_FUTEX_32, 0}};
 	uint64_t soon = os_monotonic_ns() + LOOK_LAST_NS;
-	int ret = -ENOSYS;
+	int ret;
 
 	*ret_rang = false;
-	if (chan_doorbell_tid(value)) {
-		ret = os_futex_waitv(list, 2, until);
-		if (ret == -ENOSYS || ret == -EPERM || ret == -EINVAL)
-			ret = -ENOSYS;
-		else if (chan_doorbell_tid(load_acquire(*bell)) == 0) {
-			/* The kernel has woken one of us. */
-			*ret_rang = true;
-			os_futex_wake(bell, INT32_MAX);
-		}
+	if (!chan_doorbell_tid(value) || no_waitv) {
+		if (no_waitv && until > soon)
+			until = soon;
+		return os_futex_wait(&header->wake, wake, until);
 	}
-	if (ret == -ENOSYS)
-		ret = os_futex_wait(&header->wake, wake, until < soon ? until : soon);
+	ret = os_futex_waitv(list, 2, until);
+	if (ret == -ENOSYS || ret == -EPERM || ret == -EINVAL)
+		no_waitv = true;
+	if (chan_doorbell_tid(load_acquire(*bell)) == 0) {
+		/* The kernel has woken one of us. */
+		*ret_rang = true;
+		os_futex_wake(bell, INT32_MAX);
+	}
 	return ret;
 }
 
@@ -189,7 +211,7 @@ int chan_wait(struct vee_channel *channel, uint64_t deadline)
 		/* It rang, and the writer is not dead yet. */
 		if (rang)
 			look_ns = LOOK_FIRST_NS;
-		else if (look_ns < LOOK_LAST_NS)
+		else if (look_ns < LOOK_NS)
 			look_ns *= 2;
 	}
 }
@@ -304,13 +326,16 @@ static int sleep_on(const struct vee_channel *channel, const struct blocker *blo
 	struct os_futex list[2] = {
 		{blocker->turns, (uintptr_t)&blocker->seat->turns, OS_FUTEX_32, 0},
 		{value, (uintptr_t)bell, OS_FUTEX_32, 0}};
-	int ret = chan_doorbell_tid(value) ? os_futex_waitv(list, 2, until) : -ENOSYS;
 	uint64_t soon = os_monotonic_ns() + LOOK_FIRST_NS;
 
-	if (ret == -ENOSYS || ret == -EPERM || ret == -EINVAL)
-		ret = os_futex_wait(&blocker->seat->turns, blocker->turns,
-				    until < soon ? until : soon);
-	return ret;
+	if (chan_doorbell_tid(value) && !no_waitv) {
+		int ret = os_futex_waitv(list, 2, until);
+
+		if (ret != -ENOSYS && ret != -EPERM && ret != -EINVAL)
+			return ret;
+		no_waitv = true;
+	}
+	return os_futex_wait(&blocker->seat->turns, blocker->turns, until < soon ? until : soon);
 }
 
 /* Looks for a while before it sleeps: a reader that is at work is about to move. */

@@ -134,7 +134,7 @@ int chan_make_room(struct vee_channel *channel, size_t bytes, const struct times
 	uint64_t lines = chan_lines(bytes), deadline = chan_deadline(timeout);
 	int ret;
 
-	if (lines > channel->lines / 4)
+	if (bytes > channel->lines * CHAN_LINE / 4 + 16)
 		return -EMSGSIZE;
 	ret = announce(channel, deadline);
 	if (ret == 0)
