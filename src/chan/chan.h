@@ -66,7 +66,9 @@ struct vee_channel {
 	uint32_t stamp_left, stamp_every;
 	uint64_t claimed;      /* may be written: floor is that far */
 	uint64_t section_next; /* where the next section begins that has no entry */
-	size_t reserved;       /* bytes, + 1 */
+	uint64_t
+		data_until; /* positions below may have data at the beginnings of their lines, from a lap before */
+	size_t reserved; /* bytes, + 1 */
 	int64_t stall_ns;
 	bool others_reliable;
 	struct chan_copier copier;
@@ -93,6 +95,8 @@ struct vee_channel {
 	int cut_off; /* -ESHUTDOWN */
 	struct chan_spin {
 		uint32_t usual_ns, failures, skipped;
+		uint32_t lull, until_trial, patience; /* wait.c */
+		uint64_t caught_up_at;		      /* sequence number */
 	} spin;
 	struct chan_poll *poll;
 

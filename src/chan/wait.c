@@ -10,6 +10,12 @@
 #define SPIN_FAILURES	3u
 #define SPIN_SKIPS	16u
 #define SPIN_LOOKS	128u
+/* In pauses of the processor, and messages. */
+#define LULL_FIRST    32u
+#define LULL_MOST     128u
+#define LULL_LEAST    3u
+#define LULL_ENOUGH   64u
+#define LULL_PATIENCE 1024u
 /* A doorbell that rang while its process still ends: another look follows soon. */
 #define LOOK_FIRST_NS 200000ull
 #define LOOK_LAST_NS  20000000ull
@@ -36,7 +42,7 @@ static uint64_t spin_most_ns(void)
 
 	if (chan_load(most) < 0) {
 		text = getenv("VEE_SPIN");
-		chan_store(most, os_processors() > 1 ?
+		chan_store(most, os_processors_online() > 1 ?
 					 (text ? strtoul(text, NULL, 10) : SPIN_DEFAULT_US) * 1000 :
 					 0);
 	}
@@ -55,14 +61,45 @@ static bool is_there(const struct vee_channel *channel)
 	return chan_word_is(word, channel->next) || chan_lapped(channel, channel->pos);
 }
 
-/* At longer and longer intervals: each look takes the line away from the writer. No clock. */
-static bool spin_briefly(const struct vee_channel *channel)
+static void pause_for(unsigned pauses)
 {
+	for (unsigned i = 0; i < pauses; i++)
+		cpu_relax();
+}
+
+/*
+ * A reader that has caught up with a busy writer takes the line away from it that it is about to write, again and again: both go
+ * faster if it lags, and reads many at once. So it pauses before it looks, longer and longer while that brings it several
+ * messages, and not at all when it brings one: then somebody waits for an answer. Now and then it tries.
+ */
+static void lull(struct vee_channel *channel)
+{
+	struct chan_spin *habit = &channel->spin;
+	uint64_t burst = channel->next - habit->caught_up_at;
+
+	habit->caught_up_at = channel->next;
+	if (habit->lull && burst < LULL_LEAST) {
+		habit->lull = 0;
+		habit->patience =
+			habit->patience < LULL_PATIENCE ? 2 * habit->patience + 16 : LULL_PATIENCE;
+		habit->until_trial = habit->patience;
+	} else if (habit->lull && burst < LULL_ENOUGH && habit->lull < LULL_MOST) {
+		habit->lull *= 2;
+		habit->patience = 0;
+	} else if (!habit->lull && habit->until_trial-- == 0) {
+		habit->lull = LULL_FIRST;
+	}
+	pause_for(habit->lull);
+}
+
+/* At longer and longer intervals, without the clock. */
+static bool spin_briefly(struct vee_channel *channel)
+{
+	lull(channel);
 	for (unsigned i = 0; i < SPIN_LOOKS; i++) {
 		if (is_there(channel))
 			return true;
-		for (unsigned j = 0; j < i / 16; j++)
-			cpu_relax();
+		pause_for(i / 16);
 	}
 	return false;
 }
@@ -76,6 +113,10 @@ static bool spin(struct vee_channel *channel)
 	struct chan_spin *habit = &channel->spin;
 	uint64_t most = spin_most_ns(), start, now, budget = 4 * (habit->usual_ns + SPIN_LEAST_NS);
 
+	if (most && spin_briefly(channel)) {
+		habit->failures = 0;
+		return true;
+	}
 	if (habit->failures >= SPIN_FAILURES) {
 		if (++habit->skipped % SPIN_SKIPS)
 			return false;
@@ -83,10 +124,6 @@ static bool spin(struct vee_channel *channel)
 	}
 	if (budget > most)
 		budget = most;
-	if (budget && spin_briefly(channel)) {
-		habit->failures = 0;
-		return true;
-	}
 	start = now = os_monotonic_ns();
 	for (; now - start < budget; now = os_monotonic_ns()) {
 		for (unsigned i = 0; i < 8; i++) {
@@ -96,8 +133,7 @@ static bool spin(struct vee_channel *channel)
 					habit->failures = 0;
 				return true;
 			}
-			for (unsigned j = 0; j < SPIN_LOOKS / 16; j++)
-				cpu_relax();
+			pause_for(SPIN_LOOKS / 16);
 		}
 	}
 	habit->failures++;
