@@ -36,7 +36,7 @@
 
 #define CHAN_NAME_SIZE 256
 #define CHAN_PATH_SIZE 3328
-#define CHAN_DESKS_MAX 64u
+#define CHAN_DESKS_MAX 16u
 
 /* A desk that is mapped here. */
 struct chan_desk_map {
@@ -105,7 +105,7 @@ struct vee_channel {
 	uint64_t ino;
 	struct guard *file_guard;
 	size_t file_size;
-	char path[CHAN_PATH_SIZE];
+	char *path;
 };
 
 /* --- file.c: names, making, opening --- */
@@ -119,6 +119,10 @@ int chan_path(const char *name, char *buf, size_t size);
 int chan_readers_path(const char *path, uint64_t ino, char *buf, size_t size);
 /* Maps the file, for a reader or (write) a writer, and checks it. -EPROTO */
 int chan_map_file(struct vee_channel *channel, bool write);
+/* A handle of that name with nothing in it; NULL with *ret_error. */
+struct vee_channel *chan_new_handle(const char *name, int *ret_error);
+/* Unmaps and frees all of it. keep_header: a thread's list of robust mutexes leads through that. */
+void chan_free_handle(struct vee_channel *channel, bool keep_header);
 int chan_create(const char *name, const struct vee_channel_create_options *options,
 		struct vee_channel **ret_channel);
 int chan_open(const char *name, const struct vee_channel_open_options *options,

@@ -347,28 +347,31 @@ static bool give_doorbell(struct vee_channel *channel)
 	return chan_doorbell_give(&channel->seat->doorbell, channel->doorbell);
 }
 
-static void unmap(struct vee_channel *channel, bool keep_header)
+void chan_free_handle(struct vee_channel *channel, bool keep_header)
 {
 	chan_unmap_desks(channel);
-	if (!channel->header)
-		return;
-	if (keep_header) {
-		/* A thread's list of robust mutexes leads through it. */
+	if (channel->header && keep_header) {
 		os_munmap((char *)channel->header + CHAN_RING_AT,
 			  channel->file_size - CHAN_RING_AT);
-		return;
-	}
-	if (channel->file_guard)
+	} else if (channel->header) {
 		guard_remove(channel->file_guard);
-	os_munmap(channel->header, channel->file_size);
+		os_munmap(channel->header, channel->file_size);
+	}
+	free(channel->path);
+	free(channel);
 }
 
-static struct vee_channel *new_handle(const char *name, int *ret_error)
+struct vee_channel *chan_new_handle(const char *name, int *ret_error)
 {
 	struct vee_channel *channel = calloc(1, sizeof(*channel));
+	char path[CHAN_PATH_SIZE];
 
 	chan_error[0] = '\0';
-	*ret_error = channel ? chan_path(name, channel->path, sizeof(channel->path)) : -ENOMEM;
+	*ret_error = channel ? chan_path(name, path, sizeof(path)) : -ENOMEM;
+	if (*ret_error == 0) {
+		channel->path = strdup(path);
+		*ret_error = channel->path ? 0 : -ENOMEM;
+	}
 	if (*ret_error < 0) {
 		free(channel);
 		return NULL;
@@ -387,7 +390,7 @@ int chan_create(const char *name, const struct vee_channel_create_options *optio
 
 	if (!options)
 		options = &defaults;
-	channel = new_handle(name, &ret);
+	channel = chan_new_handle(name, &ret);
 	if (!channel)
 		return ret;
 	channel->writer = true;
@@ -410,8 +413,7 @@ int chan_create(const char *name, const struct vee_channel_create_options *optio
 			chan_errorf("%s: %s", channel->path,
 				    ret == -EPROTO ? "damaged; remove it with 'vee chan rm'" :
 						     strerror(-ret));
-		unmap(channel, !give_doorbell(channel));
-		free(channel);
+		chan_free_handle(channel, !give_doorbell(channel));
 		return ret;
 	}
 	*ret_channel = channel;
@@ -426,7 +428,7 @@ int chan_open(const char *name, const struct vee_channel_open_options *options,
 	struct vee_channel *channel;
 	int ret;
 
-	channel = new_handle(name, &ret);
+	channel = chan_new_handle(name, &ret);
 	if (!channel)
 		return ret;
 	if (options)
@@ -481,8 +483,7 @@ void chan_close(struct vee_channel *channel)
 			0; /* the desk's memory stays, for the thread that holds the seat's doorbell */
 	if (ours && channel->ino)
 		chan_clean(channel->path, channel->ino);
-	unmap(channel, !given && channel->writer);
-	free(channel);
+	chan_free_handle(channel, !given && channel->writer);
 }
 
 /* --- what there is --- */
