@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <sys/types.h>
+#include <time.h>
 
 enum cli_exit {
 	CLI_OK = 0,
@@ -35,8 +36,17 @@ void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* After getopt has said what is wrong. Returns CLI_USAGE. */
 int cli_bad_option(void);
-/* A whole unsigned number, decimal, 0x… or 0…, at most `max`. false for anything else. */
+
+/* parse.c. Each: false for anything else. */
+
+/* A whole unsigned number, decimal, 0x… or 0…, at most `max`. */
 bool cli_number(const char *text, uint64_t max, uint64_t *ret_number);
+/* From 0 to 1e9, with or without a fraction. */
+bool cli_seconds(const char *text, struct timespec *ret_time);
+/* Permissions, octal as of chmod, up to 0777. */
+bool cli_mode(const char *text, uint32_t *ret_mode);
+/* Bytes, or 64K, 4M, 1GiB … (of 1024). */
+bool cli_size(const char *text, uint64_t *ret_bytes);
 
 /* table.c: columns as wide as they need, "" for an empty cell; the last is not padded. */
 #define TABLE_COLUMNS 12
@@ -54,9 +64,13 @@ void table_cell(struct table *table, unsigned column, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Prints and frees it. */
 void table_print(struct table *table);
+/* The same, to any stream; without its heads they don't count for the width either. */
+void table_write(struct table *table, bool heads, FILE *to);
 void table_free(struct table *table);
 /* Prints it, indented, and lets go of it. */
 void json_print(json_t *json);
+/* As "text" if the bytes are UTF-8, else as "base64". */
+void json_set_text(json_t *object, const char *bytes, size_t n);
 
 /* The command of a process, printable ASCII; "" if there is none. */
 const char *pid_command(int pid, char *buf, size_t size);

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #ifndef VEE_VERSION
@@ -62,21 +61,6 @@ int cli_usage(const char *format, ...)
 	say(format, args);
 	va_end(args);
 	return cli_bad_option();
-}
-
-bool cli_number(const char *text, uint64_t max, uint64_t *ret_number)
-{
-	unsigned long long number;
-	char *end;
-
-	if (*text < '0' || *text > '9') /* strtoull takes a sign and white space */
-		return false;
-	errno = 0;
-	number = strtoull(text, &end, 0);
-	if (errno || *end || number > max)
-		return false;
-	*ret_number = number;
-	return true;
 }
 
 static int help(void)
