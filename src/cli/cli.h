@@ -17,13 +17,14 @@ enum cli_exit {
 	CLI_OK = 0,
 	CLI_FAILED = 1, /* it went wrong, or what was checked is wrong */
 	CLI_USAGE = 2,
-	CLI_WOULD_WAIT = 3, /* `vee msg`: no message, no room, and it was not to wait */
+	CLI_WOULD_WAIT = 3, /* `vee msg`, `vee chan`: no message, no room, and it was not to wait */
 };
 
 int cmd_run(int argc, char **argv);
 int cmd_ls(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_msg(int argc, char **argv);
+int cmd_chan(int argc, char **argv);
 int cmd_ns(int argc, char **argv);
 int cmd_limits(int argc, char **argv);
 int cmd_check(int argc, char **argv);

@@ -1,7 +1,7 @@
 /*
  * main.c - the command `vee`: finds the subcommand and calls it.
  *
- * Exit status: 0 right, 1 wrong, 2 not understood, 3 of `vee msg` alone; `vee run` has that of the program, see cmd-run.c.
+ * Exit status: 0 right, 1 wrong, 2 not understood, 3 of `vee msg` and `vee chan` alone; `vee run` has that of the program, see cmd-run.c.
  */
 #include "cli/cli.h"
 
@@ -25,6 +25,7 @@ static const struct command {
 	{"ls", "vee ls", cmd_ls, "list objects, and who uses or waits for them"},
 	{"rm", "vee rm", cmd_rm, "remove objects"},
 	{"msg", "vee msg", cmd_msg, "send, receive and show messages"},
+	{"chan", "vee chan", cmd_chan, "write, read, list and remove broadcast channels"},
 	{"ns", "vee ns", cmd_ns, "list, create and remove namespaces"},
 	{"limits", "vee limits", cmd_limits, "show or set a namespace's limits"},
 	{"check", "vee check", cmd_check, "verify a namespace"},
