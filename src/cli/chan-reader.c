@@ -96,18 +96,35 @@ static int try_open(struct reader *reader)
 	return reader->channel ? 0 : errno;
 }
 
+/* Until it is there, or the deadline. Returns 0, an errno or, in *ret_status, an exit status. */
+static int await_channel(struct reader *reader, int *ret_status)
+{
+	char path[CHAN_PATH_SIZE];
+	int error = ENOENT, gate = -1;
+
+	if (!chan_path(reader->name, path, sizeof(path)))
+		gate = gate_wait(path);
+	while (error == ENOENT && *ret_status == GO_ON) {
+		watch(reader);
+		error = try_open(reader);
+		if (error == ENOENT)
+			*ret_status = sleep_on(reader, -1, reader->watch < 0);
+	}
+	if (gate >= 0)
+		close(gate);
+	return error;
+}
+
 /* Opens the channel as soon as it is there. Returns GO_ON or an exit status. */
 static int open_channel(struct reader *reader)
 {
 	int status = GO_ON, error = try_open(reader);
 
-	while (error == ENOENT && !reader->no_wait && status == GO_ON) {
+	if (error == ENOENT && !reader->no_wait) {
 		if (!reader->from_said)
 			reader->options.start = VEE_CHANNEL_OLDEST;
-		watch(reader);
-		error = try_open(reader);
-		if (error == ENOENT)
-			status = sleep_on(reader, -1, reader->watch < 0);
+		reader->from_first = reader->options.start == VEE_CHANNEL_OLDEST;
+		error = await_channel(reader, &status);
 	}
 	unwatch(reader);
 	reader->doubts = true;
@@ -135,6 +152,7 @@ static int open_another(struct reader *reader)
 	vee_channel_close(reader->channel);
 	reader->no_wait = false;
 	reader->from_said = true;
+	reader->from_first = true;
 	reader->options.start = VEE_CHANNEL_OLDEST;
 	return open_channel(reader);
 }
@@ -226,6 +244,9 @@ static int read_message(struct reader *reader)
 
 	if (n < 0)
 		return no_message(reader, errno, message.size);
+	if (reader->from_first && message.lost < message.sequence - 1)
+		message.lost = message.sequence - 1; /* the writer did not wait for us */
+	reader->from_first = false;
 	reader->fresh = true;
 	reader->received++;
 	reader->lost += message.lost;

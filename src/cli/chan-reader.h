@@ -18,6 +18,7 @@ struct reader {
 	size_t size;
 	uint64_t received, lost;
 
+	bool from_first; /* the next message is to be the first one of a channel that came while we waited */
 	bool fresh; /* a message was read since `deadline` was set */
 	int64_t deadline;
 	int watch;   /* wait_watch() of the channel's file; -1: none yet */

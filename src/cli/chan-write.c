@@ -56,6 +56,7 @@ static int help(void)
 	       "\n"
 	       "Other options:\n"
 	       "      --stall SECS     drop a reliable reader that holds us up for longer\n"
+	       "      --others-reliable  let other users' readers be reliable, and hold us up\n"
 	       "  -T, --timeout SECS   for room for a message, don't wait longer\n"
 	       "      --stamp-every N  read the clock once for N messages in a row, up to 1024\n"
 	       "      --ns NAME        in this namespace (default: $VEE_NS, else \"default\")\n"
@@ -298,6 +299,7 @@ static int write_all(struct writer *writer)
 				  writer->name, stat.ring_size);
 	}
 	wait_catch_signals();
+	gate_let_in(writer->channel->path);
 	status = by_format[writer->format](writer);
 	vee_channel_close(writer->channel);
 	free(writer->input.data);
@@ -311,7 +313,8 @@ enum {
 	OPTION_RAW,
 	OPTION_FRAMED,
 	OPTION_STAMP,
-	OPTION_STALL
+	OPTION_STALL,
+	OPTION_OTHERS,
 };
 
 static int take_size(struct writer *writer, const char *text)
@@ -355,6 +358,9 @@ static int take_option(struct writer *writer, int option, const char *text)
 	case 'w':
 		writer->options.flags |= VEE_CHANNEL_NEW;
 		return CLI_OK;
+	case OPTION_OTHERS:
+		writer->options.flags |= VEE_CHANNEL_OTHERS_RELIABLE;
+		return CLI_OK;
 	case OPTION_STAMP:
 		if (!cli_number(text, STAMP_EVERY_MOST, &number) || !number)
 			return cli_usage("--stamp-every %s: not from 1 to %u", text,
@@ -382,6 +388,7 @@ int cmd_chan_write(int argc, char **argv)
 		{"new", no_argument, NULL, 'w'},
 		{"stamp-every", required_argument, NULL, OPTION_STAMP},
 		{"stall", required_argument, NULL, OPTION_STALL},
+		{"others-reliable", no_argument, NULL, OPTION_OTHERS},
 		{"timeout", required_argument, NULL, 'T'},
 		{"ns", required_argument, NULL, 'N'},
 		{"help", no_argument, NULL, 'h'},

@@ -78,3 +78,10 @@ int64_t wait_now_ns(void);
  * nearest one above that is there. Look at the file after this call. -1: this can't be watched; sleep briefly. To be closed.
  */
 int wait_watch(const char *path);
+
+/* chan-gate.c: who waits for a channel's file to appear. */
+
+/* From now on its writer knows of us, until we close this descriptor; -1: it can't be told. */
+int gate_wait(const char *path);
+/* The writer, before it writes: until they have come in, a second at most. */
+void gate_let_in(const char *path);
