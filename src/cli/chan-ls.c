@@ -120,9 +120,9 @@ json_t *report_json(const struct chan_report *report)
 	json_t *object, *readers = json_array();
 
 	snprintf(perms, sizeof(perms), "%04o", report->mode & 0777);
-	object = json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I}", "name", report->name, "owner",
-			   ls_user_name(report->uid, owner, sizeof(owner)), "uid",
-			   (json_int_t)report->uid, "perms", perms, "ring",
+	object = json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I}", "kind", "chan", "name",
+			   report->name, "owner", ls_user_name(report->uid, owner, sizeof(owner)),
+			   "uid", (json_int_t)report->uid, "perms", perms, "ring",
 			   (json_int_t)report->ring_size, "allotted", (json_int_t)report->allotted,
 			   "epoch", (json_int_t)report->epoch);
 	json_object_set_new(object, "writer", writer_json(report));
@@ -179,8 +179,8 @@ static bool add_by_name(struct table *table, json_t *list, const char *name)
 	if (ret < 0)
 		cmd_chan_failed();
 	if (list) {
-		object = ret < 0 ? json_pack("{s:s}", "name", name) : report_json(&report);
-		json_object_set_new(object, "kind", json_string("chan"));
+		object = ret < 0 ? json_pack("{s:s, s:s}", "kind", "chan", "name", name) :
+				   report_json(&report);
 		json_array_append_new(list, object);
 	} else {
 		add_channel(table, name, ret < 0 ? NULL : &report);
@@ -219,14 +219,16 @@ static int print_table(bool heads)
 	return status;
 }
 
-int ls_chan_table(void)
+void ls_chan_table(struct ipc_namespace *ns)
 {
-	return print_table(true);
+	(void)ns;
+	print_table(true);
 }
 
-int ls_chan_json(json_t *list)
+void ls_chan_json(struct ipc_namespace *ns, json_t *list)
 {
-	return list_channels(NULL, list);
+	(void)ns;
+	list_channels(NULL, list);
 }
 
 static int ls_help(void)
@@ -267,7 +269,7 @@ int cmd_chan_ls(int argc, char **argv)
 			heads = false;
 			break;
 		case 'N':
-			cmd_chan_use_namespace(optarg);
+			folder_use(optarg);
 			break;
 		case 'h':
 			return ls_help();
@@ -281,7 +283,7 @@ int cmd_chan_ls(int argc, char **argv)
 	if (!json)
 		return print_table(heads);
 	list = json_array();
-	status = ls_chan_json(list);
+	status = list_channels(NULL, list);
 	json_print(list);
 	return status;
 }
@@ -406,7 +408,7 @@ int cmd_chan_stat(int argc, char **argv)
 			json = true;
 			break;
 		case 'N':
-			cmd_chan_use_namespace(optarg);
+			folder_use(optarg);
 			break;
 		case 'h':
 			return stat_help();

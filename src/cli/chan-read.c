@@ -106,7 +106,7 @@ static int take_value(struct reader *reader, int option, const char *text)
 	case OPTION_STALL:
 		return cmd_chan_seconds("stall", text, &reader->options.stall_ns);
 	case OPTION_NS:
-		cmd_chan_use_namespace(text);
+		folder_use(text);
 		return CLI_OK;
 	case 'T':
 		return cmd_chan_seconds("timeout", text, &reader->timeout_ns);

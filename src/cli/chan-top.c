@@ -376,7 +376,7 @@ int cmd_chan_top(int argc, char **argv)
 			top.json = true;
 			break;
 		case 'N':
-			cmd_chan_use_namespace(optarg);
+			folder_use(optarg);
 			break;
 		case 'h':
 			return help();

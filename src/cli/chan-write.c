@@ -372,7 +372,7 @@ static int take_option(struct writer *writer, int option, const char *text)
 	case 'T':
 		return cmd_chan_seconds("timeout", text, &writer->timeout_ns);
 	default:
-		cmd_chan_use_namespace(text);
+		folder_use(text);
 		return CLI_OK;
 	}
 }

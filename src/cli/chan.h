@@ -1,7 +1,7 @@
 /*
  * chan.h - what the verbs of `vee chan` share.
  *
- * What a caller sees: names are those of vee_channel_open(); --ns NAME sets $VEE_NS, by which it finds them.
+ * What a caller sees: names are those of vee_channel_open(); --ns NAME is folder_use().
  */
 #pragma once
 
@@ -15,8 +15,8 @@ int cmd_chan_ls(int argc, char **argv);
 int cmd_chan_stat(int argc, char **argv);
 int cmd_chan_top(int argc, char **argv);
 
-/* cmd-chan.c: of this namespace from now on; NULL changes nothing. */
-void cmd_chan_use_namespace(const char *name);
+/* cmd-chan.c */
+
 /* The one NAME that is left of the command line; NULL, and has said why it isn't (CLI_USAGE). */
 const char *cmd_chan_only_name(int argc, char **argv);
 /* The value of an option, in nanoseconds. Returns CLI_OK or CLI_USAGE, after saying why. */

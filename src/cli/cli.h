@@ -85,6 +85,8 @@ int accounts_make_namespace(struct ipc_namespace *ns, const char *dir);
 
 /* name, or what stands for none: $VEE_NS, "default". */
 const char *folder_name(const char *name);
+/* For what asks $VEE_NS itself: it is that from now on. NULL changes nothing. */
+void folder_use(const char *name);
 /* Before a namespace is opened: what each mechanism does when it finds a process dead. folder_open() does it. */
 void folder_hooks(void);
 /*

@@ -32,14 +32,6 @@ static int help(void)
 	return CLI_OK;
 }
 
-void cmd_chan_use_namespace(const char *name)
-{
-	if (!name || !setenv("VEE_NS", name, 1))
-		return;
-	cli_error("out of memory");
-	exit(CLI_FAILED);
-}
-
 const char *cmd_chan_only_name(int argc, char **argv)
 {
 	if (optind < argc - 1)
@@ -117,7 +109,7 @@ static int cmd_chan_rm(int argc, char **argv)
 			all = true;
 			break;
 		case 'N':
-			cmd_chan_use_namespace(optarg);
+			folder_use(optarg);
 			break;
 		case 'h':
 			return rm_help();
