@@ -1,7 +1,7 @@
 /*
  * desk.c - where readers sit: a file a user, with a seat a reader; see layout.h.
  *
- * Guard: a flock of the desk, for taking a seat and leaving it. It is its user's own: nobody else can hold it.
+ * Guard: the desk's claim, for taking a seat. (A flock could be held by whoever may read the desk; and it lasts as long as a mapping.)
  */
 #include "arena/arena.h"
 #include "base/os.h"
@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -128,6 +127,7 @@ static int make_desk(const char *file)
 	ret = os_ftruncate(fd, DESK_SIZE);
 	if (ret == 0)
 		ret = os_fallocate(fd, 0, CHAN_PAGE);
+	chan_doorbell_init(&desk.claim);
 	if (ret == 0 && os_write(fd, &desk, sizeof(desk)) != sizeof(desk))
 		ret = -ENOSPC;
 	if (ret == 0)
@@ -384,14 +384,15 @@ static int find_seat(struct vee_channel *channel, int fd)
 int chan_seat_take(struct vee_channel *channel)
 {
 	int fd, ret = own_desk(channel, &fd);
+	pthread_mutex_t *lock;
 
 	if (ret < 0)
 		return ret;
-	do
-		ret = os_flock(fd, LOCK_EX);
-	while (ret == -EINTR);
-	if (ret == 0)
-		ret = find_seat(channel, fd);
+	lock = &channel->desks[0].desk->claim.mutex;
+	if (pthread_mutex_lock(lock) == EOWNERDEAD)
+		pthread_mutex_consistent(lock);
+	ret = find_seat(channel, fd);
+	pthread_mutex_unlock(lock);
 	os_close(fd);
 	return ret;
 }
