@@ -256,8 +256,9 @@ static void take(struct vee_channel *channel, int epoll)
 		struct epoll_event event;
 
 		ledger->readers[me].sleeps++;
-		if (epoll_wait(epoll, &event, 1, -1) != 1)
-			child_wrong("epoll_wait: %s", strerror(errno));
+		while (epoll_wait(epoll, &event, 1, -1) != 1)
+			if (errno != EINTR)
+				child_wrong("epoll_wait: %s", strerror(errno));
 		ledger->readers[me].sleeps++;
 		n = vee_channel_timedread(channel, numbers, sizeof(numbers), &message, &at_once);
 		waits = UINT64_MAX;
