@@ -543,6 +543,7 @@ static void open_reader(struct life *life)
 		.flags = life->kind->follow ? VEE_CHANNEL_FOLLOW : 0};
 	uint64_t next;
 
+again:
 	life->dropped = options.stall == VEE_CHANNEL_STALL_DROP;
 	while (!(life->channel = vee_channel_open(name, &options))) {
 		if (errno == ERANGE && options.start == VEE_CHANNEL_SEQUENCE)
@@ -557,6 +558,12 @@ static void open_reader(struct life *life)
 	next = stat_of(life->channel).next;
 	if (options.start == VEE_CHANNEL_SEQUENCE)
 		return;
+	/* A writer that waited for room, and so let no other wait for it below, waits no longer. */
+	if (next <= life->at.next && options.policy == VEE_CHANNEL_RELIABLE) {
+		vee_channel_close(life->channel);
+		options.start = VEE_CHANNEL_SEQUENCE;
+		goto again;
+	}
 	if (next <= life->at.next)
 		child_wrong("%s: %llu was out of range, and the oldest is %llu", life->kind->name,
 			    (unsigned long long)life->at.next, (unsigned long long)next);
