@@ -257,25 +257,37 @@ static int has_live_seat(void *arg, const char *file, uint32_t uid)
 	return live;
 }
 
+/* What vee has put there: the hall, desks, sockets, and what was to become a desk. */
+static bool is_ours(const char *name)
+{
+	return !strcmp(name, "hall") || !strncmp(name, "poll-", 5) ||
+	       (name[0] >= '0' && name[0] <= '9');
+}
+
 void chan_clean(const char *path, uint64_t ino)
 {
-	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 300];
+	char folder[CHAN_PATH_SIZE];
 	struct arena_lock pattern;
 	uint32_t libc_word = (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
 	struct dirent *entry;
 	struct stat st;
+	int fd;
 	DIR *dir;
 
 	if (chan_readers_path(path, ino, folder, sizeof(folder)) < 0 ||
 	    (os_lstat(path, &st) == 0 && st.st_ino == ino) ||
 	    chan_each_desk(path, ino, has_live_seat, &libc_word))
 		return;
-	dir = opendir(folder);
+	/* Its maker may be hostile: no link leads to a folder of ours. */
+	fd = os_open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	dir = fdopendir(fd);
+	if (!dir)
+		os_close(fd);
 	while (dir && (entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) {
-			snprintf(file, sizeof(file), "%s/%s", folder, entry->d_name);
-			os_unlink(file);
-		}
+		if (is_ours(entry->d_name))
+			os_unlinkat(fd, entry->d_name);
 	if (dir)
 		closedir(dir);
 	os_rmdir(folder);
