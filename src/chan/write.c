@@ -137,6 +137,8 @@ int chan_make_room(struct vee_channel *channel, size_t bytes, const struct times
 
 	if (bytes > channel->lines * CHAN_LINE / 4 + 16)
 		return -EMSGSIZE;
+	if (!chan_timeout_is_sound(timeout))
+		return -EINVAL;
 	ret = announce(channel, deadline);
 	if (ret == 0)
 		ret = room_for(channel, lines, deadline);
