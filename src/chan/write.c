@@ -42,7 +42,8 @@ static int claim(struct vee_channel *channel, uint64_t deadline)
 		if (ret < 0)
 			return ret;
 		chan_store(header->floor, floor);
-		__atomic_thread_fence(__ATOMIC_RELEASE); /* CHAN_LAP */
+		/* Stores that go past the caches are in no order even with earlier ones: a release is not enough. */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_LAP */
 	} else {
 		ret = populate(channel, channel->claimed, step);
 		if (ret < 0)
