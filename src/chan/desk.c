@@ -1,7 +1,7 @@
 /*
  * desk.c - where readers sit: a file a user, with a seat a reader; see layout.h.
  *
- * Guard: a flock of the desk, for taking a seat and leaving it. It is its user's own: nobody else can hold it.
+ * Guard: the desk's `claim`, for taking a seat. Not a lock of the file, which whoever may read it could hold.
  */
 #include "arena/arena.h"
 #include "base/os.h"
@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -120,6 +119,7 @@ static int make_desk(const char *file)
 	struct chan_desk desk = {.magic = CHAN_MAGIC, .version = CHAN_VERSION};
 	int fd, ret;
 
+	chan_doorbell_init(&desk.claim);
 	snprintf(made, sizeof(made), "%s.%d.new", file, os_gettid());
 	os_unlink(made);
 	fd = os_open(made, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -395,17 +395,16 @@ static int find_seat(struct vee_channel *channel, int fd)
 
 int chan_seat_take(struct vee_channel *channel)
 {
+	pthread_mutex_t *claim;
 	int fd, ret = own_desk(channel, &fd);
 
 	if (ret < 0)
 		return ret;
-	do
-		ret = os_flock(fd, LOCK_EX);
-	while (ret == -EINTR);
-	if (ret == 0)
-		ret = find_seat(channel, fd);
-	/* The mapping keeps the open file, and so the lock, beyond the close. */
-	os_flock(fd, LOCK_UN);
+	claim = &channel->desks[0].desk->claim.mutex;
+	if (pthread_mutex_lock(claim) == EOWNERDEAD)
+		pthread_mutex_consistent(claim);
+	ret = find_seat(channel, fd);
+	pthread_mutex_unlock(claim);
 	os_close(fd);
 	return ret;
 }
