@@ -185,8 +185,10 @@ struct chan_desk {
 	uint32_t reliable;   /* how many seats have ever been reliable */
 	uint32_t seats_used; /* all that are in use have a lower number */
 	uint8_t pad2[48];
+
+	struct chan_doorbell claim; /* who takes a seat, and nobody else then */
 };
-_Static_assert(sizeof(struct chan_desk) == 192, "layout");
+_Static_assert(sizeof(struct chan_desk) == 256, "layout");
 
 enum chan_seat_state {
 	CHAN_SEAT_FREE = 0,
