@@ -128,6 +128,7 @@ static int make_desk(const char *file)
 	ret = os_ftruncate(fd, DESK_SIZE);
 	if (ret == 0)
 		ret = os_fallocate(fd, 0, CHAN_PAGE);
+	chan_doorbell_init(&desk.claim);
 	if (ret == 0 && os_write(fd, &desk, sizeof(desk)) != sizeof(desk))
 		ret = -ENOSPC;
 	if (ret == 0)
@@ -264,6 +265,48 @@ static bool is_ours(const char *name)
 	       (name[0] >= '0' && name[0] <= '9');
 }
 
+/* ".NAME.NUMBER.END": the length of the name; 0: it is none. */
+static size_t parse_entry(const char *entry, const char *end, uint64_t *ret_number)
+{
+	const char *dot = entry + strlen(entry) - strlen(end);
+
+	if (entry[0] != '.' || dot <= entry || strcmp(dot, end))
+		return 0;
+	while (dot > entry + 1 && *--dot != '.')
+		;
+	*ret_number = strtoull(dot + 1, NULL, 10);
+	return dot - entry - 1;
+}
+
+/* Of a file that is being made, and has no name yet. What one has left that died over it, goes. */
+static bool is_being_made(const char *path, uint64_t ino)
+{
+	const char *base = strrchr(path, '/') + 1;
+	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 300];
+	bool found = false;
+	struct dirent *entry;
+	struct stat st;
+	uint64_t tid;
+	DIR *dir;
+
+	snprintf(folder, sizeof(folder), "%.*s", (int)(base - path), path);
+	dir = opendir(folder);
+	while (dir && (entry = readdir(dir))) {
+		size_t length = parse_entry(entry->d_name, ".new", &tid);
+
+		if (length != strlen(base) || strncmp(entry->d_name + 1, base, length))
+			continue;
+		snprintf(file, sizeof(file), "%s%s", folder, entry->d_name);
+		if (tid > 0 && tid <= INT32_MAX && os_kill(tid, 0) == -ESRCH)
+			os_unlink(file);
+		else
+			found |= os_lstat(file, &st) == 0 && st.st_ino == ino;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
 void chan_clean(const char *path, uint64_t ino)
 {
 	char folder[CHAN_PATH_SIZE];
@@ -275,7 +318,8 @@ void chan_clean(const char *path, uint64_t ino)
 	DIR *dir;
 
 	if (chan_readers_path(path, ino, folder, sizeof(folder)) < 0 ||
-	    (os_lstat(path, &st) == 0 && st.st_ino == ino) ||
+	    (os_lstat(path, &st) == 0 && st.st_ino == ino) || is_being_made(path, ino) ||
+	    (os_lstat(path, &st) == 0 && st.st_ino == ino) || /* made just now */
 	    chan_each_desk(path, ino, has_live_seat, &libc_word))
 		return;
 	/* Its maker may be hostile: no link leads to a folder of ours. */
@@ -291,6 +335,31 @@ void chan_clean(const char *path, uint64_t ino)
 	if (dir)
 		closedir(dir);
 	os_rmdir(folder);
+}
+
+unsigned chan_clean_all(const char *folder, const char *base)
+{
+	char path[CHAN_PATH_SIZE + 300];
+	struct dirent *entry;
+	struct stat st;
+	unsigned n = 0;
+	uint64_t ino;
+	DIR *dir = opendir(folder);
+
+	while (dir && (entry = readdir(dir))) {
+		size_t length = parse_entry(entry->d_name, ".readers", &ino);
+
+		if (!length ||
+		    (base && (length != strlen(base) || strncmp(entry->d_name + 1, base, length))))
+			continue;
+		snprintf(path, sizeof(path), "%s/%.*s", folder, (int)length, entry->d_name + 1);
+		chan_clean(path, ino);
+		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		n += os_lstat(path, &st) == -ENOENT;
+	}
+	if (dir)
+		closedir(dir);
+	return n;
 }
 
 /* --- the writer --- */

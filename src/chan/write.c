@@ -39,8 +39,10 @@ static int claim(struct vee_channel *channel, uint64_t deadline)
 
 		chan_store(header->intent, floor);
 		ret = chan_wait_for_room(channel, floor, deadline); /* CHAN_JOIN */
-		if (ret < 0)
+		if (ret < 0) {
+			chan_store(header->intent, header->floor);
 			return ret;
+		}
 		chan_store(header->floor, floor);
 		/* Stores that go past the caches are in no order even with earlier ones: a release is not enough. */
 		__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_LAP */
@@ -270,6 +272,7 @@ int chan_begin_writing(struct vee_channel *channel)
 	chan_store(header->writer_uid, os_geteuid());
 	chan_store(header->others_reliable, channel->others_reliable);
 	chan_store(header->wait_pos, 0);
+	chan_store(header->intent, header->floor);
 	register_membarrier(channel);
 	channel->bytes = header->bytes;
 	/* Nobody knows what the one before has written. */
