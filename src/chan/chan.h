@@ -221,6 +221,7 @@ bool chan_oldest(const struct vee_channel *channel, struct chan_section *ret_sec
 
 /* --- wait.c --- */
 
+bool chan_timeout_is_sound(const struct timespec *timeout);
 /* The deadline of a timeout, CLOCK_MONOTONIC ns; UINT64_MAX for NULL. */
 uint64_t chan_deadline(const struct timespec *timeout);
 /* CHAN_SLEEP: the reader wants the next message; polls: by a byte. false: the writer may not see it. */

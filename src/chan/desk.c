@@ -1,7 +1,7 @@
 /*
  * desk.c - where readers sit: a file a user, with a seat a reader; see layout.h.
  *
- * Guard: the desk's claim, for taking a seat. (A flock could be held by whoever may read the desk; and it lasts as long as a mapping.)
+ * Guard: the desk's `claim`, for taking a seat. Not a lock of the file, which whoever may read it could hold.
  */
 #include "arena/arena.h"
 #include "base/os.h"
@@ -119,6 +119,7 @@ static int make_desk(const char *file)
 	struct chan_desk desk = {.magic = CHAN_MAGIC, .version = CHAN_VERSION};
 	int fd, ret;
 
+	chan_doorbell_init(&desk.claim);
 	snprintf(made, sizeof(made), "%s.%d.new", file, os_gettid());
 	os_unlink(made);
 	fd = os_open(made, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -257,6 +258,13 @@ static int has_live_seat(void *arg, const char *file, uint32_t uid)
 	return live;
 }
 
+/* What vee has put there: the hall, desks, sockets, and what was to become a desk. */
+static bool is_ours(const char *name)
+{
+	return !strcmp(name, "hall") || !strncmp(name, "poll-", 5) ||
+	       (name[0] >= '0' && name[0] <= '9');
+}
+
 /* ".NAME.NUMBER.END": the length of the name; 0: it is none. */
 static size_t parse_entry(const char *entry, const char *end, uint64_t *ret_number)
 {
@@ -301,11 +309,12 @@ static bool is_being_made(const char *path, uint64_t ino)
 
 void chan_clean(const char *path, uint64_t ino)
 {
-	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 300];
+	char folder[CHAN_PATH_SIZE];
 	struct arena_lock pattern;
 	uint32_t libc_word = (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
 	struct dirent *entry;
 	struct stat st;
+	int fd;
 	DIR *dir;
 
 	if (chan_readers_path(path, ino, folder, sizeof(folder)) < 0 ||
@@ -313,12 +322,16 @@ void chan_clean(const char *path, uint64_t ino)
 	    (os_lstat(path, &st) == 0 && st.st_ino == ino) || /* made just now */
 	    chan_each_desk(path, ino, has_live_seat, &libc_word))
 		return;
-	dir = opendir(folder);
+	/* Its maker may be hostile: no link leads to a folder of ours. */
+	fd = os_open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	dir = fdopendir(fd);
+	if (!dir)
+		os_close(fd);
 	while (dir && (entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) {
-			snprintf(file, sizeof(file), "%s/%s", folder, entry->d_name);
-			os_unlink(file);
-		}
+		if (is_ours(entry->d_name))
+			os_unlinkat(fd, entry->d_name);
 	if (dir)
 		closedir(dir);
 	os_rmdir(folder);
@@ -451,16 +464,16 @@ static int find_seat(struct vee_channel *channel, int fd)
 
 int chan_seat_take(struct vee_channel *channel)
 {
+	pthread_mutex_t *claim;
 	int fd, ret = own_desk(channel, &fd);
-	pthread_mutex_t *lock;
 
 	if (ret < 0)
 		return ret;
-	lock = &channel->desks[0].desk->claim.mutex;
-	if (pthread_mutex_lock(lock) == EOWNERDEAD)
-		pthread_mutex_consistent(lock);
+	claim = &channel->desks[0].desk->claim.mutex;
+	if (pthread_mutex_lock(claim) == EOWNERDEAD)
+		pthread_mutex_consistent(claim);
 	ret = find_seat(channel, fd);
-	pthread_mutex_unlock(lock);
+	pthread_mutex_unlock(claim);
 	os_close(fd);
 	return ret;
 }

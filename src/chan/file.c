@@ -493,6 +493,8 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 	const struct chan_header *header = channel->header;
 	struct chan_section section = {.seq = 0};
 
+	if (channel->forks != chan_forks)
+		return -ECHILD;
 	if (guard_hit(channel->guard))
 		return -EIO;
 	*ret_stat = (struct vee_channel_stat){

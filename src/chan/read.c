@@ -167,6 +167,8 @@ ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
 	struct chan_view view;
 	int ret;
 
+	if (!chan_timeout_is_sound(timeout))
+		return -EINVAL;
 	channel->peeked = 0;
 	do {
 		ret = next_message(channel, deadline, &word);
@@ -231,7 +233,7 @@ int chan_peek(struct vee_channel *channel, struct vee_channel_message *ret_messa
 	uint64_t word, deadline = chan_deadline(timeout);
 	int ret;
 
-	if (n == 0)
+	if (n == 0 || !chan_timeout_is_sound(timeout))
 		return -EINVAL;
 	if (n > INT32_MAX)
 		n = INT32_MAX;
@@ -355,11 +357,12 @@ static int gone(struct vee_channel *channel)
 
 static int find_start(struct vee_channel *channel)
 {
+	enum vee_channel_start start = channel->options.start;
 	uint64_t want = channel->options.sequence;
 	struct chan_section section, last = {.seq = 0};
 	int ret;
 
-	switch (channel->options.start) {
+	switch (start) {
 	case VEE_CHANNEL_OLDEST:
 		if (!find_section(channel, least_to_join(channel), false, &section))
 			return -EAGAIN;
@@ -377,10 +380,12 @@ static int find_start(struct vee_channel *channel)
 	default:
 		/* What is written meanwhile is after now. */
 		want = load_acquire(channel->header->seq) + 1;
-		if (!newest_before(channel, want))
+		/* The newest entry may be that of the message that comes next: behind the last one. */
+		if ((start != VEE_CHANNEL_LAST || !newest_before(channel, want - 1)) &&
+		    !newest_before(channel, want))
 			return -EAGAIN;
 		ret = walk_to(channel, want, &last);
-		if (ret == 0 && channel->options.start == VEE_CHANNEL_LAST && last.seq)
+		if (ret == 0 && start == VEE_CHANNEL_LAST && last.seq)
 			go_to(channel, &last);
 		return ret;
 	}

@@ -44,7 +44,8 @@ static int claim(struct vee_channel *channel, uint64_t deadline)
 			return ret;
 		}
 		chan_store(header->floor, floor);
-		__atomic_thread_fence(__ATOMIC_RELEASE); /* CHAN_LAP */
+		/* Stores that go past the caches are in no order even with earlier ones: a release is not enough. */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_LAP */
 	} else {
 		ret = populate(channel, channel->claimed, step);
 		if (ret < 0)
@@ -139,6 +140,8 @@ int chan_make_room(struct vee_channel *channel, size_t bytes, const struct times
 
 	if (bytes > channel->lines * CHAN_LINE / 4 + 16)
 		return -EMSGSIZE;
+	if (!chan_timeout_is_sound(timeout))
+		return -EINVAL;
 	ret = announce(channel, deadline);
 	if (ret == 0)
 		ret = room_for(channel, lines, deadline);
