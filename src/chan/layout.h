@@ -174,7 +174,8 @@ struct chan_desk {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t seats_ready;
-	uint8_t pad0[48];
+	uint32_t announced; /* the writer was told of it */
+	uint8_t pad0[44];
 
 	/* Line 1: what the writer looks at after each message. */
 	uint64_t
