@@ -444,12 +444,14 @@ static void fill_seat(struct vee_channel *channel, struct chan_seat *seat)
 	struct chan_owner self;
 	struct timespec now = {0, 0};
 	uint32_t generation = seat->generation + 1, turns = seat->turns + 1;
+	uint32_t socket = seat->socket;
 
 	chan_store(seat->state, CHAN_SEAT_FREE);
 	memset((char *)seat + sizeof(seat->doorbell), 0, sizeof(*seat) - sizeof(seat->doorbell));
 	chan_owner_self(&self);
 	seat->generation = generation;
 	seat->turns = turns;
+	seat->socket = socket;
 	seat->pid = self.pid;
 	seat->start = self.start;
 	seat->pid_ns = self.pid_ns;
