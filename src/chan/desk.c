@@ -385,6 +385,8 @@ int chan_seat_take(struct vee_channel *channel)
 	while (ret == -EINTR);
 	if (ret == 0)
 		ret = find_seat(channel, fd);
+	/* The mapping keeps the open file, and so the lock, beyond the close. */
+	os_flock(fd, LOCK_UN);
 	os_close(fd);
 	return ret;
 }
