@@ -33,7 +33,7 @@ struct vee_channel;
 
 /* What is 0 has its default. */
 struct vee_channel_create_options {
-	size_t ring_size; /* bytes, a power of two, 64 KiB to 64 GiB; default 4 MiB. For a new channel. */
+	size_t ring_size; /* bytes, a power of two, 64 KiB to 1 GiB; default 4 MiB. For a new channel. */
 	mode_t mode; /* of a new channel's file, past the umask; default 0600. 0640, 0644: others may read. */
 	unsigned
 		stamp_every; /* read the clock for each message (1, the default), or once for so many in a row, up to 1024 */

@@ -1,4 +1,4 @@
-/* namespace.c - the public vee_* calls of vee/namespace.h; errno exists from here on. */
+/* namespace.c - the public vee_* calls of vee/namespace.h */
 #include "vee/namespace.h"
 #include "api/api.h"
 #include "api/fork.h"
@@ -6,16 +6,7 @@
 #include "sem/fast.h"
 #include "shm/shm.h"
 
-#include <errno.h>
 #include <unistd.h>
-
-long api_result(long ret)
-{
-	if (ret >= 0)
-		return ret;
-	errno = -ret;
-	return -1;
-}
 
 int api_open(struct ipc_namespace **ret_ns)
 {

@@ -461,6 +461,13 @@ uint64_t os_monotonic_ns(void)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
+unsigned os_processors_online(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n > 0 ? n : 1;
+}
+
 unsigned os_processors(void)
 {
 	unsigned long mask[128] = {0};

@@ -110,6 +110,8 @@ int os_nanosleep_ns(uint64_t ns);
 int64_t os_seconds(void);
 /* Of CLOCK_MONOTONIC. */
 uint64_t os_monotonic_ns(void);
+/* Processors that the machine has, wherever the calling thread may run. */
+unsigned os_processors_online(void);
 /* Processors that the calling thread may run on; 1 if it can't be told. */
 unsigned os_processors(void);
 

@@ -36,7 +36,7 @@
 
 #define CHAN_NAME_SIZE 256
 #define CHAN_PATH_SIZE 3328
-#define CHAN_DESKS_MAX 64u
+#define CHAN_DESKS_MAX 16u
 
 /* A desk that is mapped here. */
 struct chan_desk_map {
@@ -66,7 +66,9 @@ struct vee_channel {
 	uint32_t stamp_left, stamp_every;
 	uint64_t claimed;      /* may be written: floor is that far */
 	uint64_t section_next; /* where the next section begins that has no entry */
-	size_t reserved;       /* bytes, + 1 */
+	uint64_t
+		data_until; /* positions below may have data at the beginnings of their lines, from a lap before */
+	size_t reserved; /* bytes, + 1 */
 	int64_t stall_ns;
 	bool others_reliable;
 	struct chan_copier copier;
@@ -93,6 +95,8 @@ struct vee_channel {
 	int cut_off; /* -ESHUTDOWN */
 	struct chan_spin {
 		uint32_t usual_ns, failures, skipped;
+		uint32_t lull, until_trial, patience; /* wait.c */
+		uint64_t caught_up_at;		      /* sequence number */
 	} spin;
 	struct chan_poll *poll;
 
@@ -101,7 +105,7 @@ struct vee_channel {
 	uint64_t ino;
 	struct guard *file_guard;
 	size_t file_size;
-	char path[CHAN_PATH_SIZE];
+	char *path;
 };
 
 /* --- file.c: names, making, opening --- */
@@ -115,6 +119,10 @@ int chan_path(const char *name, char *buf, size_t size);
 int chan_readers_path(const char *path, uint64_t ino, char *buf, size_t size);
 /* Maps the file, for a reader or (write) a writer, and checks it. -EPROTO */
 int chan_map_file(struct vee_channel *channel, bool write);
+/* A handle of that name with nothing in it; NULL with *ret_error. */
+struct vee_channel *chan_new_handle(const char *name, int *ret_error);
+/* Unmaps and frees all of it. keep_header: a thread's list of robust mutexes leads through that. */
+void chan_free_handle(struct vee_channel *channel, bool keep_header);
 int chan_create(const char *name, const struct vee_channel_create_options *options,
 		struct vee_channel **ret_channel);
 int chan_open(const char *name, const struct vee_channel_open_options *options,
@@ -153,7 +161,9 @@ int chan_seat_take(struct vee_channel *channel);
 void chan_seat_leave(struct vee_channel *channel);
 /* The writer finds desks that are new. */
 void chan_find_desks(struct vee_channel *channel);
-int chan_map_hall(struct vee_channel *channel, bool create);
+/* The folder and its hall, for a file that is about to get its name. */
+int chan_make_hall(const char *path, uint64_t ino, uint32_t mode);
+int chan_map_hall(struct vee_channel *channel);
 void chan_unmap_desks(struct vee_channel *channel);
 /* To look only. -EPROTO */
 int chan_map_desk(const char *file, uint32_t uid, struct chan_desk_map *ret_map);

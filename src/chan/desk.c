@@ -181,10 +181,32 @@ static int own_desk(struct vee_channel *channel, int *ret_fd)
 	return ret;
 }
 
-int chan_map_hall(struct vee_channel *channel, bool create)
+int chan_make_hall(const char *path, uint64_t ino, uint32_t mode)
 {
 	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 8];
-	uint32_t mode = channel->header->mode;
+	int ret = chan_readers_path(path, ino, folder, sizeof(folder)), fd;
+
+	if (ret == 0)
+		ret = os_mkdir(folder, 0700);
+	if (ret < 0)
+		return ret;
+	snprintf(file, sizeof(file), "%s/hall", folder);
+	fd = os_open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fd;
+	ret = os_fallocate(fd, 0, CHAN_PAGE);
+	if (ret == 0)
+		ret = os_fchmod(fd, 0600 | (mode & 0040 ? 0060 : 0) | (mode & 0004 ? 0006 : 0));
+	os_close(fd);
+	if (ret == 0)
+		ret = os_chmod(folder,
+			       0700 | (mode & 0040 ? 01070 : 0) | (mode & 0004 ? 01007 : 0));
+	return ret;
+}
+
+int chan_map_hall(struct vee_channel *channel)
+{
+	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 8];
 	int ret = chan_readers_path(channel->path, channel->ino, folder, sizeof(folder)), fd;
 	intptr_t at;
 
@@ -192,21 +214,6 @@ int chan_map_hall(struct vee_channel *channel, bool create)
 		return ret;
 	snprintf(file, sizeof(file), "%s/hall", folder);
 	fd = os_open(file, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
-	if (fd == -ENOENT && create) {
-		ret = os_mkdir(folder, 0700);
-		if (ret < 0 && ret != -EEXIST)
-			return ret;
-		if (ret == 0)
-			os_chmod(folder,
-				 0700 | (mode & 0040 ? 01070 : 0) | (mode & 0004 ? 01007 : 0));
-		fd = os_open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-		if (fd >= 0)
-			os_fchmod(fd, 0600 | (mode & 0040 ? 0060 : 0) | (mode & 0004 ? 0006 : 0));
-		if (fd >= 0 && (ret = os_fallocate(fd, 0, CHAN_PAGE)) < 0) {
-			os_close(fd);
-			return ret;
-		}
-	}
 	if (fd < 0) {
 		chan_errorf("%s: %s", file, strerror(-fd));
 		return fd;
@@ -217,7 +224,7 @@ int chan_map_hall(struct vee_channel *channel, bool create)
 		return at;
 	channel->hall = (struct chan_hall *)at;
 	channel->hall_guard = guard_add((void *)at, CHAN_PAGE, PROT_READ | PROT_WRITE);
-	return 0;
+	return channel->hall_guard ? 0 : -ENOMEM;
 }
 
 void chan_unmap_desks(struct vee_channel *channel)

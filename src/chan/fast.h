@@ -55,16 +55,33 @@ static inline bool chan_is_wanted(const struct vee_channel *channel, uint64_t se
 	return false;
 }
 
+/*
+ * Invariant 1: what an earlier lap has left at pos must not look like message seq. Only data can, and data lies at the
+ * beginning of a line only within longer messages.
+ */
+static inline void chan_no_false_word(struct vee_channel *channel, uint64_t pos, uint64_t seq)
+{
+	uint64_t *word = chan_word_at(channel, pos);
+
+	if (pos < channel->data_until && unlikely(chan_word_is(chan_load(*word), seq)))
+		chan_store(*word, chan_word_not(seq));
+}
+
+/* The lines up to pos may have data at their beginnings, until the next lap has overwritten them. */
+static inline void chan_note_data(struct vee_channel *channel, uint64_t pos)
+{
+	channel->data_until = pos + channel->lines;
+}
+
 /* The message of channel->seq + 1 is in the ring, at channel->head, and takes so many lines. */
 static inline void chan_publish(struct vee_channel *channel, uint64_t word, uint64_t lines,
 				uint32_t size)
 {
 	uint64_t seq = channel->seq + 1;
-	uint64_t *after = chan_word_at(channel, channel->head + lines);
 
-	/* Invariant 1: what an earlier lap has left must not look like the next message. */
-	if (unlikely(chan_word_is(chan_load(*after), seq + 1)))
-		chan_store(*after, chan_word_not(seq + 1));
+	if (lines > 1)
+		chan_note_data(channel, channel->head + lines);
+	chan_no_false_word(channel, channel->head + lines, seq + 1);
 	__atomic_store_n(chan_word_at(channel, channel->head), word,
 			 __ATOMIC_RELEASE); /* CHAN_PUBLISH */
 	channel->head += lines;
@@ -81,7 +98,8 @@ static inline void chan_publish(struct vee_channel *channel, uint64_t word, uint
 }
 
 /* false: there is more to do. */
-static inline bool chan_write_quickly(struct vee_channel *channel, const void *data, size_t size)
+static inline __attribute__((always_inline)) bool chan_write_quickly(struct vee_channel *channel,
+								     const void *data, size_t size)
 {
 	bool stamped = channel->stamp_left == 0;
 	uint64_t lines = chan_lines(size + (stamped ? 16 : 8));
@@ -145,8 +163,9 @@ static inline void chan_advance(struct vee_channel *channel, uint64_t pos, uint6
 /*
  * Copies the next message out. Returns its size, or -EAGAIN: there is more to do, and nothing has changed.
  */
-static inline ssize_t chan_read_quickly(struct vee_channel *channel, void *buf, size_t size,
-					struct vee_channel_message *ret_message)
+static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
+	struct vee_channel *channel, void *buf, size_t size,
+	struct vee_channel_message *ret_message)
 {
 	struct chan_view view;
 	uint64_t word;

@@ -216,6 +216,7 @@ static int make_file(const char *path, uint64_t ring_size, uint32_t mode)
 {
 	char made[CHAN_PATH_SIZE + 32];
 	const char *base = strrchr(path, '/') + 1;
+	struct stat st = {.st_ino = 0};
 	int fd, ret;
 
 	snprintf(made, sizeof(made), "%.*s.%s.%d.new", (int)(base - path), path, base, os_gettid());
@@ -226,10 +227,16 @@ static int make_file(const char *path, uint64_t ring_size, uint32_t mode)
 		return fd;
 	}
 	ret = fill_new(fd, ring_size, mode);
+	if (ret == 0)
+		ret = os_fstat(fd, &st);
 	os_close(fd);
+	if (ret == 0)
+		ret = chan_make_hall(path, st.st_ino, mode);
 	if (ret == 0)
 		ret = os_link(made, path);
 	os_unlink(made);
+	if (ret < 0)
+		chan_clean(path, st.st_ino);
 	if (ret < 0 && ret != -EEXIST)
 		chan_errorf("%s: can't be made: %s", path, strerror(-ret));
 	return ret;
@@ -293,9 +300,8 @@ static int check_options(const struct vee_channel_create_options *options, uint6
 
 	*ret_size = size;
 	if (size < CHAN_RING_LEAST || size > CHAN_RING_MOST || size & (size - 1)) {
-		chan_errorf("a ring of %llu bytes: it is to be a power of two, %u to %llu",
-			    (unsigned long long)size, CHAN_RING_LEAST,
-			    (unsigned long long)CHAN_RING_MOST);
+		chan_errorf("a ring of %llu bytes: it is to be a power of two, %u to %u",
+			    (unsigned long long)size, CHAN_RING_LEAST, CHAN_RING_MOST);
 		return -EINVAL;
 	}
 	if (options->mode & ~0777u ||
@@ -341,28 +347,31 @@ static bool give_doorbell(struct vee_channel *channel)
 	return chan_doorbell_give(&channel->seat->doorbell, channel->doorbell);
 }
 
-static void unmap(struct vee_channel *channel, bool keep_header)
+void chan_free_handle(struct vee_channel *channel, bool keep_header)
 {
 	chan_unmap_desks(channel);
-	if (!channel->header)
-		return;
-	if (keep_header) {
-		/* A thread's list of robust mutexes leads through it. */
+	if (channel->header && keep_header) {
 		os_munmap((char *)channel->header + CHAN_RING_AT,
 			  channel->file_size - CHAN_RING_AT);
-		return;
-	}
-	if (channel->file_guard)
+	} else if (channel->header) {
 		guard_remove(channel->file_guard);
-	os_munmap(channel->header, channel->file_size);
+		os_munmap(channel->header, channel->file_size);
+	}
+	free(channel->path);
+	free(channel);
 }
 
-static struct vee_channel *new_handle(const char *name, int *ret_error)
+struct vee_channel *chan_new_handle(const char *name, int *ret_error)
 {
 	struct vee_channel *channel = calloc(1, sizeof(*channel));
+	char path[CHAN_PATH_SIZE];
 
 	chan_error[0] = '\0';
-	*ret_error = channel ? chan_path(name, channel->path, sizeof(channel->path)) : -ENOMEM;
+	*ret_error = channel ? chan_path(name, path, sizeof(path)) : -ENOMEM;
+	if (*ret_error == 0) {
+		channel->path = strdup(path);
+		*ret_error = channel->path ? 0 : -ENOMEM;
+	}
 	if (*ret_error < 0) {
 		free(channel);
 		return NULL;
@@ -381,7 +390,7 @@ int chan_create(const char *name, const struct vee_channel_create_options *optio
 
 	if (!options)
 		options = &defaults;
-	channel = new_handle(name, &ret);
+	channel = chan_new_handle(name, &ret);
 	if (!channel)
 		return ret;
 	channel->writer = true;
@@ -394,7 +403,7 @@ int chan_create(const char *name, const struct vee_channel_create_options *optio
 	if (ret == 0)
 		ret = open_or_make(channel, options, ring_size);
 	if (ret == 0)
-		ret = chan_map_hall(channel, true);
+		ret = chan_map_hall(channel);
 	if (ret == 0) {
 		chan_find_desks(channel);
 		ret = take_doorbell(channel);
@@ -404,8 +413,7 @@ int chan_create(const char *name, const struct vee_channel_create_options *optio
 			chan_errorf("%s: %s", channel->path,
 				    ret == -EPROTO ? "damaged; remove it with 'vee chan rm'" :
 						     strerror(-ret));
-		unmap(channel, !give_doorbell(channel));
-		free(channel);
+		chan_free_handle(channel, !give_doorbell(channel));
 		return ret;
 	}
 	*ret_channel = channel;
@@ -420,7 +428,7 @@ int chan_open(const char *name, const struct vee_channel_open_options *options,
 	struct vee_channel *channel;
 	int ret;
 
-	channel = new_handle(name, &ret);
+	channel = chan_new_handle(name, &ret);
 	if (!channel)
 		return ret;
 	if (options)
@@ -443,7 +451,7 @@ int chan_open(const char *name, const struct vee_channel_open_options *options,
 		ret = -EPERM;
 	}
 	if (ret == 0)
-		ret = chan_map_hall(channel, false);
+		ret = chan_map_hall(channel);
 	if (ret == 0)
 		ret = chan_seat_take(channel);
 	if (ret == 0)
@@ -475,8 +483,7 @@ void chan_close(struct vee_channel *channel)
 			0; /* the desk's memory stays, for the thread that holds the seat's doorbell */
 	if (ours && channel->ino)
 		chan_clean(channel->path, channel->ino);
-	unmap(channel, !given && channel->writer);
-	free(channel);
+	chan_free_handle(channel, !given && channel->writer);
 }
 
 /* --- what there is --- */
@@ -490,7 +497,7 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 		return -EIO;
 	*ret_stat = (struct vee_channel_stat){
 		.ring_size = header->ring_size,
-		.message_size_max = header->ring_size / 4 - 16,
+		.message_size_max = header->ring_size / 4,
 		.written = chan_load(header->seq),
 		.bytes = chan_load(header->bytes),
 		.time_ns = chan_load(header->time),

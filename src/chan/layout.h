@@ -46,7 +46,7 @@
 
 #define CHAN_SECTIONS	16u
 #define CHAN_RING_LEAST (64u << 10)
-#define CHAN_RING_MOST	(64ull << 30)
+#define CHAN_RING_MOST	(1u << 30)
 #define CHAN_DOORBELLS	8u
 
 #define CHAN_SEATS     4096u
@@ -228,4 +228,6 @@ _Static_assert(sizeof(struct chan_seat) == CHAN_SEAT_SIZE, "layout");
 /* record: hints */
 struct chan_hall {
 	uint32_t joined; /* grows with each desk that is made */
+	uint32_t pad[15];
 };
+_Static_assert(sizeof(struct chan_hall) == 64, "layout");

@@ -117,37 +117,30 @@ static void fill(const struct vee_channel *channel, struct chan_report *report)
 	report->oldest = chan_oldest(channel, &section) ? section.seq : report->written + 1;
 }
 
-static int open_to_look(const char *name, struct vee_channel *channel)
+static int open_to_look(const char *name, struct vee_channel **ret_channel)
 {
 	int ret;
 
-	memset(channel, 0, sizeof(*channel));
-	chan_error[0] = '\0';
-	ret = chan_path(name, channel->path, sizeof(channel->path));
-	return ret < 0 ? ret : chan_map_file(channel, false);
-}
-
-static void close_it(struct vee_channel *channel)
-{
-	if (!channel->header)
-		return;
-	if (channel->file_guard)
-		guard_remove(channel->file_guard);
-	os_munmap(channel->header, channel->file_size);
+	*ret_channel = chan_new_handle(name, &ret);
+	if (!*ret_channel)
+		return ret;
+	ret = chan_map_file(*ret_channel, false);
+	if (ret < 0)
+		chan_free_handle(*ret_channel, false);
+	return ret;
 }
 
 int chan_report(const char *name, struct chan_report *ret_report)
 {
-	struct vee_channel *channel = malloc(sizeof(*channel));
+	struct vee_channel *channel;
 	struct stat st;
 	int ret;
 
 	memset(ret_report, 0, sizeof(*ret_report));
-	if (!channel)
-		return -ENOMEM;
-	ret = open_to_look(name, channel);
-	if (ret == 0)
-		ret = os_stat(channel->path, &st);
+	ret = open_to_look(name, &channel);
+	if (ret < 0)
+		return ret;
+	ret = os_stat(channel->path, &st);
 	if (ret == 0) {
 		snprintf(ret_report->name, sizeof(ret_report->name), "%.*s",
 			 (int)sizeof(ret_report->name) - 1, name);
@@ -163,8 +156,7 @@ int chan_report(const char *name, struct chan_report *ret_report)
 	}
 	if (ret < 0)
 		chan_report_free(ret_report);
-	close_it(channel);
-	free(channel);
+	chan_free_handle(channel, false);
 	return ret;
 }
 
@@ -291,21 +283,18 @@ static const char *check_words(const struct vee_channel *channel)
 
 const char *chan_check(const char *name)
 {
-	struct vee_channel *channel = malloc(sizeof(*channel));
+	struct vee_channel *channel;
 	const char *wrong;
 
-	if (!channel)
-		return "no memory";
-	if (open_to_look(name, channel) < 0)
-		wrong = chan_error;
-	else if (chan_load(channel->header->floor) > chan_load(channel->header->intent))
+	if (open_to_look(name, &channel) < 0)
+		return chan_error;
+	if (chan_load(channel->header->floor) > chan_load(channel->header->intent))
 		wrong = "floor is above intent";
 	else
 		wrong = check_sections(channel);
 	if (!wrong)
 		wrong = check_words(channel);
-	close_it(channel);
-	free(channel);
+	chan_free_handle(channel, false);
 	return wrong;
 }
 

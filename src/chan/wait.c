@@ -9,6 +9,13 @@
 #define SPIN_GOOD_NS	8000u
 #define SPIN_FAILURES	3u
 #define SPIN_SKIPS	16u
+#define SPIN_LOOKS	128u
+/* In pauses of the processor, and messages. */
+#define LULL_FIRST    32u
+#define LULL_MOST     128u
+#define LULL_LEAST    3u
+#define LULL_ENOUGH   64u
+#define LULL_PATIENCE 1024u
 /* A doorbell that rang while its process still ends: another look follows soon. */
 #define LOOK_FIRST_NS 200000ull
 #define LOOK_LAST_NS  20000000ull
@@ -35,12 +42,15 @@ static uint64_t spin_most_ns(void)
 
 	if (chan_load(most) < 0) {
 		text = getenv("VEE_SPIN");
-		chan_store(most, os_processors() > 1 ?
+		chan_store(most, os_processors_online() > 1 ?
 					 (text ? strtoul(text, NULL, 10) : SPIN_DEFAULT_US) * 1000 :
 					 0);
 	}
 	return chan_load(most);
 }
+
+/* Linux before 5.16, and sandboxes: then a death is noticed at the next look. */
+static bool no_waitv;
 
 /* --- the reader --- */
 
@@ -51,15 +61,62 @@ static bool is_there(const struct vee_channel *channel)
 	return chan_word_is(word, channel->next) || chan_lapped(channel, channel->pos);
 }
 
+static void pause_for(unsigned pauses)
+{
+	for (unsigned i = 0; i < pauses; i++)
+		cpu_relax();
+}
+
 /*
- * Looks at the next message's word for a while, at longer and longer intervals: each look takes the line away from the writer. After a few
- * failures only now and then, to learn whether it pays again.
+ * A reader that has caught up with a busy writer takes the line away from it that it is about to write, again and again: both go
+ * faster if it lags, and reads many at once. So it pauses before it looks, longer and longer while that brings it several
+ * messages, and not at all when it brings one: then somebody waits for an answer. Now and then it tries.
+ */
+static void lull(struct vee_channel *channel)
+{
+	struct chan_spin *habit = &channel->spin;
+	uint64_t burst = channel->next - habit->caught_up_at;
+
+	habit->caught_up_at = channel->next;
+	if (habit->lull && burst < LULL_LEAST) {
+		habit->lull = 0;
+		habit->patience =
+			habit->patience < LULL_PATIENCE ? 2 * habit->patience + 16 : LULL_PATIENCE;
+		habit->until_trial = habit->patience;
+	} else if (habit->lull && burst < LULL_ENOUGH && habit->lull < LULL_MOST) {
+		habit->lull *= 2;
+		habit->patience = 0;
+	} else if (!habit->lull && habit->until_trial-- == 0) {
+		habit->lull = LULL_FIRST;
+	}
+	pause_for(habit->lull);
+}
+
+/* At longer and longer intervals, without the clock. */
+static bool spin_briefly(struct vee_channel *channel)
+{
+	lull(channel);
+	for (unsigned i = 0; i < SPIN_LOOKS; i++) {
+		if (is_there(channel))
+			return true;
+		pause_for(i / 16);
+	}
+	return false;
+}
+
+/*
+ * Looks at the next message's word for a while. After a few failures only now and then, to learn whether it pays again: it does
+ * if the wait is shorter than a sleep.
  */
 static bool spin(struct vee_channel *channel)
 {
 	struct chan_spin *habit = &channel->spin;
 	uint64_t most = spin_most_ns(), start, now, budget = 4 * (habit->usual_ns + SPIN_LEAST_NS);
 
+	if (most && spin_briefly(channel)) {
+		habit->failures = 0;
+		return true;
+	}
 	if (habit->failures >= SPIN_FAILURES) {
 		if (++habit->skipped % SPIN_SKIPS)
 			return false;
@@ -68,19 +125,16 @@ static bool spin(struct vee_channel *channel)
 	if (budget > most)
 		budget = most;
 	start = now = os_monotonic_ns();
-	for (unsigned pauses = 1; now - start < budget; now = os_monotonic_ns()) {
-		for (unsigned i = 0; i < 16; i++) {
+	for (; now - start < budget; now = os_monotonic_ns()) {
+		for (unsigned i = 0; i < 8; i++) {
 			if (is_there(channel)) {
 				habit->usual_ns = (7 * habit->usual_ns + (now - start)) / 8;
 				if (now - start < SPIN_GOOD_NS)
 					habit->failures = 0;
 				return true;
 			}
-			for (unsigned j = 0; j < pauses; j++)
-				cpu_relax();
+			pause_for(SPIN_LOOKS / 16);
 		}
-		if (pauses < 16)
-			pauses++;
 	}
 	habit->failures++;
 	return false;
@@ -123,7 +177,10 @@ bool chan_want(struct vee_channel *channel, bool polls)
 	return !chan_load(channel->header->asymmetric) || os_membarrier() == 0;
 }
 
-/* One sleep: until woken, the writer's end, or for look_ns. */
+/*
+ * One sleep: until woken, the writer's end, or `until`. *ret_rang: the doorbell has rung, and it is not said yet that the writer is
+ * dead.
+ */
 static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until, bool *ret_rang)
 {
 	struct chan_header *header = channel->header;
@@ -134,21 +191,22 @@ static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until
 	struct os_futex list[2] = {{wake, (uintptr_t)&header->wake, OS_FUTEX_32, 0},
 				   {value, (uintptr_t)bell, OS_FUTEX_32, 0}};
 	uint64_t soon = os_monotonic_ns() + LOOK_LAST_NS;
-	int ret = -ENOSYS;
+	int ret;
 
 	*ret_rang = false;
-	if (chan_doorbell_tid(value)) {
-		ret = os_futex_waitv(list, 2, until);
-		if (ret == -ENOSYS || ret == -EPERM || ret == -EINVAL)
-			ret = -ENOSYS;
-		else if (chan_doorbell_tid(load_acquire(*bell)) == 0) {
-			/* The kernel has woken one of us. */
-			*ret_rang = true;
-			os_futex_wake(bell, INT32_MAX);
-		}
+	if (!chan_doorbell_tid(value) || no_waitv) {
+		if (no_waitv && until > soon)
+			until = soon;
+		return os_futex_wait(&header->wake, wake, until);
 	}
-	if (ret == -ENOSYS)
-		ret = os_futex_wait(&header->wake, wake, until < soon ? until : soon);
+	ret = os_futex_waitv(list, 2, until);
+	if (ret == -ENOSYS || ret == -EPERM || ret == -EINVAL)
+		no_waitv = true;
+	if (chan_doorbell_tid(load_acquire(*bell)) == 0) {
+		/* The kernel has woken one of us. */
+		*ret_rang = true;
+		os_futex_wake(bell, INT32_MAX);
+	}
 	return ret;
 }
 
@@ -189,7 +247,7 @@ int chan_wait(struct vee_channel *channel, uint64_t deadline)
 		/* It rang, and the writer is not dead yet. */
 		if (rang)
 			look_ns = LOOK_FIRST_NS;
-		else if (look_ns < LOOK_LAST_NS)
+		else if (look_ns < LOOK_NS)
 			look_ns *= 2;
 	}
 }
@@ -304,13 +362,16 @@ static int sleep_on(const struct vee_channel *channel, const struct blocker *blo
 	struct os_futex list[2] = {
 		{blocker->turns, (uintptr_t)&blocker->seat->turns, OS_FUTEX_32, 0},
 		{value, (uintptr_t)bell, OS_FUTEX_32, 0}};
-	int ret = chan_doorbell_tid(value) ? os_futex_waitv(list, 2, until) : -ENOSYS;
 	uint64_t soon = os_monotonic_ns() + LOOK_FIRST_NS;
 
-	if (ret == -ENOSYS || ret == -EPERM || ret == -EINVAL)
-		ret = os_futex_wait(&blocker->seat->turns, blocker->turns,
-				    until < soon ? until : soon);
-	return ret;
+	if (chan_doorbell_tid(value) && !no_waitv) {
+		int ret = os_futex_waitv(list, 2, until);
+
+		if (ret != -ENOSYS && ret != -EPERM && ret != -EINVAL)
+			return ret;
+		no_waitv = true;
+	}
+	return os_futex_wait(&blocker->seat->turns, blocker->turns, until < soon ? until : soon);
 }
 
 /* Looks for a while before it sleeps: a reader that is at work is about to move. */

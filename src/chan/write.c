@@ -86,11 +86,12 @@ static void set_limit(struct vee_channel *channel)
 /* A record that is no message: the next one's tag, so that a reader finds it in its place. */
 static void put_record(struct vee_channel *channel, uint32_t flag, uint32_t value, uint64_t lines)
 {
-	uint64_t seq = channel->seq + 1, *after = chan_word_at(channel, channel->head + lines);
+	uint64_t seq = channel->seq + 1;
 	char *at = chan_at(channel, channel->head);
 
-	if (chan_word_is(chan_load(*after), seq))
-		chan_store(*after, chan_word_not(seq));
+	if (lines > 1)
+		chan_note_data(channel, channel->head + lines);
+	chan_no_false_word(channel, channel->head + lines, seq);
 	chan_store(*(uint32_t *)(at + 8), value);
 	__atomic_store_n((uint64_t *)at, chan_word(seq, flag, sizeof(value)),
 			 __ATOMIC_RELEASE); /* CHAN_PUBLISH */
@@ -134,7 +135,7 @@ int chan_make_room(struct vee_channel *channel, size_t bytes, const struct times
 	uint64_t lines = chan_lines(bytes), deadline = chan_deadline(timeout);
 	int ret;
 
-	if (lines > channel->lines / 4)
+	if (bytes > channel->lines * CHAN_LINE / 4 + 16)
 		return -EMSGSIZE;
 	ret = announce(channel, deadline);
 	if (ret == 0)
@@ -184,6 +185,8 @@ intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct tim
 		if (ret < 0)
 			return ret;
 	}
+	/* Whatever the caller stores there. */
+	chan_note_data(channel, channel->head + chan_lines(size + 16));
 	channel->reserved = size + 1;
 	return (intptr_t)(chan_at(channel, channel->head) + 16);
 }
@@ -266,6 +269,9 @@ int chan_begin_writing(struct vee_channel *channel)
 	chan_store(header->wait_pos, 0);
 	register_membarrier(channel);
 	channel->bytes = header->bytes;
+	/* Nobody knows what the one before has written. */
+	if (channel->seq)
+		chan_note_data(channel, channel->head + channel->lines / 2);
 	channel->claimed = header->floor ?
 				   header->floor + channel->lines :
 				   channel->head / section_lines(channel) * section_lines(channel);

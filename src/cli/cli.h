@@ -11,18 +11,20 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <sys/types.h>
+#include <time.h>
 
 enum cli_exit {
 	CLI_OK = 0,
 	CLI_FAILED = 1, /* it went wrong, or what was checked is wrong */
 	CLI_USAGE = 2,
-	CLI_WOULD_WAIT = 3, /* `vee msg`: no message, no room, and it was not to wait */
+	CLI_WOULD_WAIT = 3, /* `vee msg`, `vee chan`: no message, no room, and it was not to wait */
 };
 
 int cmd_run(int argc, char **argv);
 int cmd_ls(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_msg(int argc, char **argv);
+int cmd_chan(int argc, char **argv);
 int cmd_ns(int argc, char **argv);
 int cmd_limits(int argc, char **argv);
 int cmd_check(int argc, char **argv);
@@ -35,8 +37,17 @@ void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* After getopt has said what is wrong. Returns CLI_USAGE. */
 int cli_bad_option(void);
-/* A whole unsigned number, decimal, 0x… or 0…, at most `max`. false for anything else. */
+
+/* parse.c. Each: false for anything else. */
+
+/* A whole unsigned number, decimal, 0x… or 0…, at most `max`. */
 bool cli_number(const char *text, uint64_t max, uint64_t *ret_number);
+/* From 0 to 1e9, with or without a fraction. */
+bool cli_seconds(const char *text, struct timespec *ret_time);
+/* Permissions, octal as of chmod, up to 0777. */
+bool cli_mode(const char *text, uint32_t *ret_mode);
+/* Bytes, or 64K, 4M, 1GiB … (of 1024). */
+bool cli_size(const char *text, uint64_t *ret_bytes);
 
 /* table.c: columns as wide as they need, "" for an empty cell; the last is not padded. */
 #define TABLE_COLUMNS 12
@@ -54,9 +65,13 @@ void table_cell(struct table *table, unsigned column, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Prints and frees it. */
 void table_print(struct table *table);
+/* The same, to any stream; without its heads they don't count for the width either. */
+void table_write(struct table *table, bool heads, FILE *to);
 void table_free(struct table *table);
 /* Prints it, indented, and lets go of it. */
 void json_print(json_t *json);
+/* As "text" if the bytes are UTF-8, else as "base64". */
+void json_set_text(json_t *object, const char *bytes, size_t n);
 
 /* The command of a process, printable ASCII; "" if there is none. */
 const char *pid_command(int pid, char *buf, size_t size);
@@ -70,6 +85,8 @@ int accounts_make_namespace(struct ipc_namespace *ns, const char *dir);
 
 /* name, or what stands for none: $VEE_NS, "default". */
 const char *folder_name(const char *name);
+/* For what asks $VEE_NS itself: it is that from now on. NULL changes nothing. */
+void folder_use(const char *name);
 /* Before a namespace is opened: what each mechanism does when it finds a process dead. folder_open() does it. */
 void folder_hooks(void);
 /*

@@ -1,10 +1,13 @@
 /* cmd-check.c - `vee check`: verifies every invariant of a namespace; changes nothing. */
+#include "chan/report.h"
 #include "cli/cli.h"
 #include "msg/msg.h"
 #include "sem/sem.h"
 #include "shm/shm.h"
 
 #include <getopt.h>
+#include <string.h>
+#include <unistd.h>
 
 static int help(void)
 {
@@ -18,10 +21,44 @@ static int help(void)
 	return CLI_OK;
 }
 
+/* Another user's may be closed to us, and then is none of our business; so is one that was removed meanwhile. */
+static const char *check_channel(const char *name)
+{
+	char path[CHAN_PATH_SIZE];
+
+	return chan_path(name, path, sizeof(path)) == 0 && access(path, R_OK) ? NULL :
+										chan_check(name);
+}
+
+/* Says of each what is wrong. */
+static bool check_channels(const char *ns_name)
+{
+	const char *wrong;
+	bool ok = true;
+	char **names;
+	int ret;
+
+	ret = chan_list(&names);
+	if (ret < 0) {
+		printf("%s: channels: %s\n", folder_name(ns_name), strerror(-ret));
+		return false;
+	}
+	for (char **name = names; *name; name++) {
+		wrong = check_channel(*name);
+		if (!wrong)
+			continue;
+		printf("%s: channel %s: %s\n", folder_name(ns_name), *name, wrong);
+		ok = false;
+	}
+	chan_list_free(names);
+	return ok;
+}
+
 static int check(const char *name)
 {
 	static struct ipc_namespace ns;
 	const char *wrong;
+	bool ok;
 
 	if (folder_open_existing(name, &ns) < 0)
 		return CLI_FAILED;
@@ -32,9 +69,12 @@ static int check(const char *name)
 		wrong = sem_check(&ns);
 	if (!wrong)
 		wrong = msg_check(&ns);
-	printf("%s: %s\n", folder_name(name), wrong ? wrong : "clean");
 	namespace_close(&ns);
-	return wrong ? CLI_FAILED : CLI_OK;
+	folder_use(name);
+	ok = check_channels(name);
+	if (wrong || ok)
+		printf("%s: %s\n", folder_name(name), wrong ? wrong : "clean");
+	return wrong || !ok ? CLI_FAILED : CLI_OK;
 }
 
 int cmd_check(int argc, char **argv)

@@ -1,4 +1,5 @@
 /* cmd-gc.c - `vee gc`: removes what dead processes left: their traces, segments that only they held, stray files. */
+#include "chan/report.h"
 #include "cli/cli.h"
 #include "shm/shm.h"
 
@@ -10,7 +11,8 @@ static int help(void)
 	printf("Usage: vee gc [--ns NAME | --all]\n"
 	       "\n"
 	       "Remove what dead processes left: their traces, segments that were marked to go and\n"
-	       "that only they held, and files that belong to no segment. SEM_UNDO is done for them.\n"
+	       "that only they held, and files of segments and channels that are no more. SEM_UNDO\n"
+	       "is done for them.\n"
 	       "\n"
 	       "Options:\n"
 	       "  -n, --ns NAME  in this namespace (default: $VEE_NS, else \"default\")\n"
@@ -43,7 +45,8 @@ static int collect(const char *name)
 		return ret == -ENOENT ? CLI_OK : CLI_FAILED;
 	before = ns.record->ids[IPC_SHM_IDS].in_use;
 	processes = proc_sweep(&ns);
-	files = shm_collect(&ns);
+	folder_use(name);
+	files = shm_collect(&ns) + chan_gc();
 	after = ns.record->ids[IPC_SHM_IDS].in_use;
 	say_removed(folder_name(name), processes, before > after ? before - after : 0, files);
 	namespace_close(&ns);

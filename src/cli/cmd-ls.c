@@ -13,13 +13,15 @@ static int help(void)
 	printf("Usage: vee ls [OPTION]...\n"
 	       "\n"
 	       "List the shared memory segments of a namespace with those who are attached to them,\n"
-	       "its semaphore sets with those who wait, or have SEM_UNDO adjustments, and its message\n"
-	       "queues with the types of their messages and those who wait to send or receive.\n"
+	       "its semaphore sets with those who wait, or have SEM_UNDO adjustments, its message\n"
+	       "queues with the types of their messages and those who wait to send or receive, and its\n"
+	       "channels ('vee chan stat' shows who reads one).\n"
 	       "\n"
 	       "Options:\n"
 	       "  -m, --shmems      shared memory segments alone\n"
 	       "  -s, --semaphores  semaphore sets alone\n"
 	       "  -q, --queues      message queues alone\n"
+	       "  -c, --channels    broadcast channels alone\n"
 	       "  -J, --json        print JSON\n"
 	       "  -n, --ns NAME     of this namespace (default: $VEE_NS, else \"default\")\n"
 	       "  -h, --help        show this help\n");
@@ -69,7 +71,7 @@ void ls_print_below(struct table *table)
 }
 
 struct wanted {
-	bool shm, sem, msg, json;
+	bool shm, sem, msg, chan, json;
 };
 
 /* With a title each, if there is more than one kind. */
@@ -83,8 +85,9 @@ static void print_tables(struct ipc_namespace *ns, const struct wanted *wanted)
 		{wanted->shm, "Shared memory segments", ls_shm_table},
 		{wanted->sem, "Semaphore sets", ls_sem_table},
 		{wanted->msg, "Message queues", ls_msg_table},
+		{wanted->chan, "Broadcast channels", ls_chan_table},
 	};
-	bool titles = wanted->shm + wanted->sem + wanted->msg > 1, first = true;
+	bool titles = wanted->shm + wanted->sem + wanted->msg + wanted->chan > 1, first = true;
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		if (!parts[i].wanted)
@@ -106,6 +109,8 @@ static void print_json(struct ipc_namespace *ns, const struct wanted *wanted)
 		ls_sem_json(ns, list);
 	if (wanted->msg)
 		ls_msg_json(ns, list);
+	if (wanted->chan)
+		ls_chan_json(ns, list);
 	json_print(list);
 }
 
@@ -117,6 +122,7 @@ static int list(const char *name, const struct wanted *wanted)
 
 	if (ret < 0 && ret != -ENOENT)
 		return CLI_FAILED;
+	folder_use(name);
 	if (ns)
 		proc_sweep(ns);
 	if (wanted->json)
@@ -131,19 +137,16 @@ static int list(const char *name, const struct wanted *wanted)
 int cmd_ls(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"shmems", no_argument, NULL, 'm'},
-		{"semaphores", no_argument, NULL, 's'},
-		{"queues", no_argument, NULL, 'q'},
-		{"json", no_argument, NULL, 'J'},
-		{"ns", required_argument, NULL, 'n'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+		{"shmems", no_argument, NULL, 'm'}, {"semaphores", no_argument, NULL, 's'},
+		{"queues", no_argument, NULL, 'q'}, {"channels", no_argument, NULL, 'c'},
+		{"json", no_argument, NULL, 'J'},   {"ns", required_argument, NULL, 'n'},
+		{"help", no_argument, NULL, 'h'},   {0},
 	};
 	struct wanted wanted = {0};
 	const char *name = NULL;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "msqJn:h", options, NULL)) >= 0) {
+	while ((option = getopt_long(argc, argv, "msqcJn:h", options, NULL)) >= 0) {
 		switch (option) {
 		case 'm':
 			wanted.shm = true;
@@ -153,6 +156,9 @@ int cmd_ls(int argc, char **argv)
 			break;
 		case 'q':
 			wanted.msg = true;
+			break;
+		case 'c':
+			wanted.chan = true;
 			break;
 		case 'J':
 			wanted.json = true;
@@ -168,7 +174,7 @@ int cmd_ls(int argc, char **argv)
 	}
 	if (optind < argc)
 		return cli_usage("%s: unexpected argument", argv[optind]);
-	if (!wanted.shm && !wanted.sem && !wanted.msg)
-		wanted.shm = wanted.sem = wanted.msg = true;
+	if (!wanted.shm && !wanted.sem && !wanted.msg && !wanted.chan)
+		wanted.shm = wanted.sem = wanted.msg = wanted.chan = true;
 	return list(name, &wanted);
 }

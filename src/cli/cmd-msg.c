@@ -26,7 +26,6 @@
 #define MSG_EXCEPT 020000
 #endif
 
-#define SECONDS_MAX 1e9
 #define MODE_UNSAID UINT32_MAX
 
 /* What the options of all three verbs say; not each takes all of them. */
@@ -235,42 +234,12 @@ static int send_message(const struct request *request, struct ipc_namespace *ns,
 
 /* --- recv and peek --- */
 
-static char *base64(const char *bytes, size_t n)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	char *text = malloc(n / 3 * 4 + 5), *to = text;
-
-	for (size_t i = 0; text && i < n; i += 3) {
-		uint32_t three = (uint8_t)bytes[i] << 16;
-
-		three |= i + 1 < n ? (uint8_t)bytes[i + 1] << 8 : 0;
-		three |= i + 2 < n ? (uint8_t)bytes[i + 2] : 0;
-		*to++ = digits[three >> 18];
-		*to++ = digits[three >> 12 & 63];
-		*to++ = i + 1 < n ? digits[three >> 6 & 63] : '=';
-		*to++ = i + 2 < n ? digits[three & 63] : '=';
-	}
-	if (text)
-		*to = '\0';
-	return text;
-}
-
-/* The text as it is if it is UTF-8, else as base64. */
 static json_t *message_json(const struct buffer *buffer, size_t size)
 {
 	json_t *message = json_pack("{s:I, s:I}", "type", (json_int_t)buffer->type, "bytes",
 				    (json_int_t)size);
-	json_t *text = json_stringn(buffer->text, size);
-	char *coded;
 
-	if (text) {
-		json_object_set_new(message, "text", text);
-		return message;
-	}
-	coded = base64(buffer->text, size);
-	json_object_set_new(message, "base64", json_string(coded ? coded : ""));
-	free(coded);
+	json_set_text(message, buffer->text, size);
 	return message;
 }
 
@@ -418,34 +387,6 @@ static bool parse_type(const char *text, long *ret_type)
 	return true;
 }
 
-static bool parse_seconds(const char *text, struct timespec *ret_time)
-{
-	double seconds;
-	char *end;
-
-	if ((*text < '0' || *text > '9') && *text != '.')
-		return false;
-	seconds = strtod(text, &end);
-	if (end == text || *end || !(seconds >= 0 && seconds <= SECONDS_MAX))
-		return false;
-	ret_time->tv_sec = (time_t)seconds;
-	ret_time->tv_nsec = (long)((seconds - (double)ret_time->tv_sec) * 1e9);
-	return true;
-}
-
-/* Octal, as of chmod. */
-static bool parse_mode(const char *text, uint32_t *ret_mode)
-{
-	uint32_t mode = 0;
-
-	if (!*text || strspn(text, "01234567") != strlen(text))
-		return false;
-	for (; *text && mode <= 0777; text++)
-		mode = mode * 8 + (uint32_t)(*text - '0');
-	*ret_mode = mode;
-	return mode <= 0777;
-}
-
 /* Returns CLI_OK or CLI_USAGE, after saying why. */
 static int take_queue(struct request *request, int option, const char *text)
 {
@@ -472,7 +413,7 @@ static int take_value(struct request *request, int option, const char *text)
 
 	switch (option) {
 	case 'm':
-		return parse_mode(text, &request->mode) ?
+		return cli_mode(text, &request->mode) ?
 			       CLI_OK :
 			       cli_usage("--mode %s: not from 0 to 0777", text);
 	case 't':
@@ -485,7 +426,7 @@ static int take_value(struct request *request, int option, const char *text)
 		return CLI_OK;
 	default:
 		request->timeout_text = text;
-		return parse_seconds(text, &request->timeout) ?
+		return cli_seconds(text, &request->timeout) ?
 			       CLI_OK :
 			       cli_usage("--timeout %s: not a number of seconds", text);
 	}

@@ -1,5 +1,6 @@
 /* cmd-ns.c - `vee ns`: lists, creates and removes namespaces. */
 #include "api/limits.h"
+#include "chan/report.h"
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -337,6 +338,26 @@ static unsigned users_of(const char *dir)
 	return n;
 }
 
+/* Who writes or reads a channel may not be in the namespace otherwise. */
+static unsigned users_of_channels(const char *name)
+{
+	struct chan_report report;
+	unsigned n = 0;
+	char **names;
+
+	folder_use(name);
+	if (chan_list(&names) < 0)
+		return 0;
+	for (char **channel = names; *channel; channel++) {
+		if (chan_report(*channel, &report) < 0)
+			continue;
+		n += report.writer_lives + report.n_readers;
+		chan_report_free(&report);
+	}
+	chan_list_free(names);
+	return n;
+}
+
 static bool remove_namespace(const char *name, bool force)
 {
 	char dir[3072];
@@ -350,6 +371,8 @@ static bool remove_namespace(const char *name, bool force)
 		return false;
 	}
 	n = force ? 0 : users_of(dir);
+	if (!force && !n)
+		n = users_of_channels(name);
 	if (n) {
 		cli_error("%s: %u process%s in it; --force removes it all the same", name, n,
 			  n == 1 ? " is" : "es are");

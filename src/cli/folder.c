@@ -25,6 +25,14 @@ const char *folder_name(const char *name)
 	return from_env && *from_env ? from_env : "default";
 }
 
+void folder_use(const char *name)
+{
+	if (!name || !setenv("VEE_NS", name, 1))
+		return;
+	cli_error("out of memory");
+	exit(CLI_FAILED);
+}
+
 void folder_error(const char *name, int error)
 {
 	if (arena_error[0])
@@ -145,6 +153,7 @@ static DIR *open_folder(int at, const char *name)
 	return folder;
 }
 
+/* Of the files in it, and in folders in it. */
 static uint64_t files_size(int at, const char *name)
 {
 	DIR *folder = open_folder(at, name);
@@ -154,25 +163,22 @@ static uint64_t files_size(int at, const char *name)
 
 	if (!folder)
 		return 0;
-	while ((entry = readdir(folder)))
-		if (!fstatat(dirfd(folder), entry->d_name, &file, AT_SYMLINK_NOFOLLOW) &&
-		    S_ISREG(file.st_mode))
+	while ((entry = readdir(folder))) {
+		if (is_dots(entry->d_name) ||
+		    fstatat(dirfd(folder), entry->d_name, &file, AT_SYMLINK_NOFOLLOW))
+			continue;
+		if (S_ISREG(file.st_mode))
 			size += (uint64_t)file.st_blocks * 512;
+		else if (S_ISDIR(file.st_mode))
+			size += files_size(dirfd(folder), entry->d_name);
+	}
 	closedir(folder);
 	return size;
 }
 
 uint64_t folder_size_bytes(const char *dir)
 {
-	uint64_t size = files_size(AT_FDCWD, dir);
-	DIR *folder = open_folder(AT_FDCWD, dir);
-
-	if (!folder)
-		return size;
-	for (size_t i = 0; i < ARRAY_SIZE(subfolders); i++)
-		size += files_size(dirfd(folder), subfolders[i]);
-	closedir(folder);
-	return size;
+	return files_size(AT_FDCWD, dir);
 }
 
 static int unlink_in(int at, const char *name)
@@ -180,6 +186,7 @@ static int unlink_in(int at, const char *name)
 	return unlinkat(at, name, 0) && errno != ENOENT ? -errno : 0;
 }
 
+/* With what is in it: files, and folders of files. */
 static int remove_subfolder(int at, const char *name, bool files_too)
 {
 	DIR *folder = open_folder(at, name);
@@ -188,9 +195,13 @@ static int remove_subfolder(int at, const char *name, bool files_too)
 
 	if (!folder)
 		return errno == ENOENT ? 0 : -errno;
-	while (files_too && !ret && (entry = readdir(folder)))
-		if (!is_dots(entry->d_name))
-			ret = unlink_in(dirfd(folder), entry->d_name);
+	while (files_too && !ret && (entry = readdir(folder))) {
+		if (is_dots(entry->d_name))
+			continue;
+		ret = unlink_in(dirfd(folder), entry->d_name);
+		if (ret == -EISDIR || ret == -EPERM)
+			ret = remove_subfolder(dirfd(folder), entry->d_name, true);
+	}
 	closedir(folder);
 	if (!ret && unlinkat(at, name, AT_REMOVEDIR) && errno != ENOENT)
 		ret = -errno;

@@ -15,7 +15,9 @@ void ls_print_below(struct table *table);
 void ls_shm_table(struct ipc_namespace *ns);
 void ls_sem_table(struct ipc_namespace *ns);
 void ls_msg_table(struct ipc_namespace *ns);
+void ls_chan_table(struct ipc_namespace *ns); /* of that which $VEE_NS names */
 /* Append an object for each. */
 void ls_shm_json(struct ipc_namespace *ns, json_t *list);
 void ls_sem_json(struct ipc_namespace *ns, json_t *list);
 void ls_msg_json(struct ipc_namespace *ns, json_t *list);
+void ls_chan_json(struct ipc_namespace *ns, json_t *list);

@@ -1,13 +1,12 @@
 /*
  * main.c - the command `vee`: finds the subcommand and calls it.
  *
- * Exit status: 0 right, 1 wrong, 2 not understood, 3 of `vee msg` alone; `vee run` has that of the program, see cmd-run.c.
+ * Exit status: 0 right, 1 wrong, 2 not understood, 3 of `vee msg` and `vee chan` alone; `vee run` has that of the program, see cmd-run.c.
  */
 #include "cli/cli.h"
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #ifndef VEE_VERSION
@@ -26,6 +25,7 @@ static const struct command {
 	{"ls", "vee ls", cmd_ls, "list objects, and who uses or waits for them"},
 	{"rm", "vee rm", cmd_rm, "remove objects"},
 	{"msg", "vee msg", cmd_msg, "send, receive and show messages"},
+	{"chan", "vee chan", cmd_chan, "write, read, list and remove broadcast channels"},
 	{"ns", "vee ns", cmd_ns, "list, create and remove namespaces"},
 	{"limits", "vee limits", cmd_limits, "show or set a namespace's limits"},
 	{"check", "vee check", cmd_check, "verify a namespace"},
@@ -62,21 +62,6 @@ int cli_usage(const char *format, ...)
 	say(format, args);
 	va_end(args);
 	return cli_bad_option();
-}
-
-bool cli_number(const char *text, uint64_t max, uint64_t *ret_number)
-{
-	unsigned long long number;
-	char *end;
-
-	if (*text < '0' || *text > '9') /* strtoull takes a sign and white space */
-		return false;
-	errno = 0;
-	number = strtoull(text, &end, 0);
-	if (errno || *end || number > max)
-		return false;
-	*ret_number = number;
-	return true;
 }
 
 static int help(void)

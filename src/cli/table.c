@@ -43,7 +43,7 @@ void table_init(struct table *table, unsigned n_columns, uint32_t right, const c
 		table_cell(table, i, "%s", heads[i]);
 }
 
-static void print_row(const struct table *table, char **cells, const int *width)
+static void print_row(const struct table *table, char **cells, const int *width, FILE *to)
 {
 	unsigned last = 0;
 
@@ -54,10 +54,10 @@ static void print_row(const struct table *table, char **cells, const int *width)
 		const char *cell = cells[i] ? cells[i] : "";
 
 		if (table->right & 1u << i)
-			printf("%*s", width[i], cell);
+			fprintf(to, "%*s", width[i], cell);
 		else
-			printf("%-*s", i == last ? 0 : width[i], cell);
-		fputs(i == last ? "\n" : "  ", stdout);
+			fprintf(to, "%-*s", i == last ? 0 : width[i], cell);
+		fputs(i == last ? "\n" : "  ", to);
 	}
 }
 
@@ -70,11 +70,11 @@ void table_free(struct table *table)
 	*table = (struct table){0};
 }
 
-void table_print(struct table *table)
+void table_write(struct table *table, bool heads, FILE *to)
 {
 	int width[TABLE_COLUMNS] = {0};
 
-	for (unsigned row = 0; row < table->n_rows; row++)
+	for (unsigned row = !heads; row < table->n_rows; row++)
 		for (unsigned i = 0; i < table->n_columns; i++) {
 			const char *cell = table->rows[row][i];
 			int length = cell ? (int)strlen(cell) : 0;
@@ -82,9 +82,14 @@ void table_print(struct table *table)
 			if (length > width[i])
 				width[i] = length;
 		}
-	for (unsigned row = 0; row < table->n_rows; row++)
-		print_row(table, table->rows[row], width);
+	for (unsigned row = !heads; row < table->n_rows; row++)
+		print_row(table, table->rows[row], width, to);
 	table_free(table);
+}
+
+void table_print(struct table *table)
+{
+	table_write(table, true, stdout);
 }
 
 void json_print(json_t *json)
@@ -93,6 +98,40 @@ void json_print(json_t *json)
 	json_dumpf(json, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(json);
+}
+
+static char *base64(const char *bytes, size_t n)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char *text = checked(malloc(n / 3 * 4 + 5)), *to = text;
+
+	for (size_t i = 0; i < n; i += 3) {
+		uint32_t three = (uint8_t)bytes[i] << 16;
+
+		three |= i + 1 < n ? (uint8_t)bytes[i + 1] << 8 : 0;
+		three |= i + 2 < n ? (uint8_t)bytes[i + 2] : 0;
+		*to++ = digits[three >> 18];
+		*to++ = digits[three >> 12 & 63];
+		*to++ = i + 1 < n ? digits[three >> 6 & 63] : '=';
+		*to++ = i + 2 < n ? digits[three & 63] : '=';
+	}
+	*to = '\0';
+	return text;
+}
+
+void json_set_text(json_t *object, const char *bytes, size_t n)
+{
+	json_t *text = json_stringn(bytes, n);
+	char *coded;
+
+	if (text) {
+		json_object_set_new(object, "text", text);
+		return;
+	}
+	coded = base64(bytes, n);
+	json_object_set_new(object, "base64", json_string(coded));
+	free(coded);
 }
 
 const char *pid_command(int pid, char *buf, size_t size)

@@ -242,8 +242,9 @@ enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
 		return embryo_is_dead(ns, proc, pid) ? PROC_DYING : state;
 	if (pid_is_dead(pid, load_acquire(proc->start), &exited))
 		return PROC_DYING;
-	return state == PROC_LIVE && !exited && !proc_maps_file(pid, ns->arena.file_ino) ? PROC_EXECED :
-										      state;
+	return state == PROC_LIVE && !exited && !proc_maps_file(pid, ns->arena.file_ino) ?
+		       PROC_EXECED :
+		       state;
 }
 
 /* From `state` on to DYING or EXECED; false if another got there first, or the slot has a new owner. */
