@@ -247,8 +247,9 @@ static const char *check_sections(const struct vee_channel *channel)
 			continue;
 		if (seq == 0 || seq > chan_load(header->seq) + 1)
 			return "a section begins with a message that was never written";
-		if ((pos - 1) / step % CHAN_SECTIONS != i && (pos - 1) % channel->lines / step < i)
-			return "a section's first message lies before it";
+		/* A message is up to a quarter of the ring long, and so is what is left empty at its end. */
+		if (((pos - 1) / step - i) % CHAN_SECTIONS > CHAN_SECTIONS / 4 + 1)
+			return "a section's first message does not lie in it, nor soon behind";
 	}
 	return NULL;
 }
