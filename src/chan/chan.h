@@ -89,6 +89,7 @@ struct vee_channel {
 	uint32_t end_seen;	      /* an end of this epoch is none for us */
 	uint64_t published;	      /* the cursor in the seat */
 	uint64_t peeked, peeked_next; /* up to where; 0: not at all */
+	int64_t peeked_time;	      /* of the last one */
 	struct chan_seat *seat;
 	unsigned seat_number;
 	struct vee_channel_open_options options;
