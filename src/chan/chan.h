@@ -70,6 +70,7 @@ struct vee_channel {
 		data_until; /* positions below may have data at the beginnings of their lines, from a lap before */
 	size_t reserved; /* bytes, + 1 */
 	int64_t stall_ns;
+	uint64_t held_up_at, held_up_ns; /* for room at which position it waits, and since when */
 	bool others_reliable;
 	struct chan_copier copier;
 	struct chan_hall *hall;
