@@ -408,7 +408,12 @@ int chan_wait_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadl
 		return 0;
 	chan_store(header->wait_pos, pos);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_ROOM */
-	start = os_monotonic_ns();
+	/* A writer that gave up and comes again is held up since the first time. */
+	if (channel->held_up_at != pos) {
+		channel->held_up_at = pos;
+		channel->held_up_ns = os_monotonic_ns();
+	}
+	start = channel->held_up_ns;
 	if (deadline && spin_for_room(channel, pos))
 		goto out;
 	for (;;) {
@@ -430,6 +435,8 @@ int chan_wait_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadl
 		ret = 0;
 	}
 out:
-	chan_store(header->wait_pos, 0);
+	/* A reader that gets there says so to one that will come again, too. */
+	if (ret == 0)
+		chan_store(header->wait_pos, 0);
 	return ret;
 }
