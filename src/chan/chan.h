@@ -30,6 +30,7 @@
 
 #include "base/guard.h"
 #include "chan/copy.h"
+#include "chan/lag.h"
 #include "chan/layout.h"
 
 #include "vee/channel.h"
@@ -70,6 +71,7 @@ struct vee_channel {
 		data_until; /* positions below may have data at the beginnings of their lines, from a lap before */
 	size_t reserved; /* bytes, + 1 */
 	int64_t stall_ns;
+	uint64_t held_up_at, held_up_ns; /* for room at which position it waits, and since when */
 	bool others_reliable;
 	struct chan_copier copier;
 	struct chan_hall *hall;
@@ -89,15 +91,15 @@ struct vee_channel {
 	uint32_t end_seen;	      /* an end of this epoch is none for us */
 	uint64_t published;	      /* the cursor in the seat */
 	uint64_t peeked, peeked_next; /* up to where; 0: not at all */
+	int64_t peeked_time;	      /* of the last one */
 	struct chan_seat *seat;
 	unsigned seat_number;
 	struct vee_channel_open_options options;
 	int cut_off; /* -ESHUTDOWN */
 	struct chan_spin {
 		uint32_t usual_ns, failures, skipped;
-		uint32_t lull, until_trial, patience; /* wait.c */
-		uint64_t caught_up_at;		      /* sequence number */
 	} spin;
+	struct chan_lag lag;
 	struct chan_poll *poll;
 
 	/* Both. */

@@ -150,12 +150,12 @@ static int next_message(struct vee_channel *channel, uint64_t deadline, uint64_t
 }
 
 static void fill(const struct vee_channel *channel, const struct chan_view *view, uint64_t seq,
-		 struct vee_channel_message *ret_message)
+		 int64_t time, struct vee_channel_message *ret_message)
 {
 	*ret_message = (struct vee_channel_message){.data = view->data,
 						    .size = view->size,
 						    .sequence = seq,
-						    .time_ns = channel->time,
+						    .time_ns = time,
 						    .epoch = channel->epoch};
 }
 
@@ -177,7 +177,7 @@ ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
 		chan_view(channel, channel->pos, word, &view);
 		if (view.time)
 			channel->time = view.time;
-		fill(channel, &view, channel->next, &message);
+		fill(channel, &view, channel->next, channel->time, &message);
 		message.data = buf;
 		message.lost = channel->lost_before;
 		if (view.size <= size)
@@ -202,6 +202,7 @@ static int view_batch(struct vee_channel *channel, struct vee_channel_message *r
 		      unsigned n)
 {
 	uint64_t pos = channel->pos, seq = channel->next;
+	int64_t time = channel->time;
 	struct chan_view view;
 	unsigned i = 0;
 
@@ -217,13 +218,14 @@ static int view_batch(struct vee_channel *channel, struct vee_channel_message *r
 		if (!chan_view(channel, pos, word, &view) || chan_lapped(channel, pos))
 			break;
 		if (view.time)
-			channel->time = view.time;
-		fill(channel, &view, seq, &ret_messages[i++]);
+			time = view.time;
+		fill(channel, &view, seq, time, &ret_messages[i++]);
 		pos = view.after;
 		seq++;
 	}
 	channel->peeked = pos;
 	channel->peeked_next = seq;
+	channel->peeked_time = time;
 	return i;
 }
 
@@ -276,6 +278,7 @@ int chan_release(struct vee_channel *channel)
 	channel->received += channel->peeked_next - channel->next - unsound;
 	channel->lost += unsound;
 	channel->lost_before = 0;
+	channel->time = channel->peeked_time;
 	chan_advance(channel, channel->peeked, channel->peeked_next);
 	channel->peeked = 0;
 	if (channel->poll && chan_look(channel, &word) == 1)

@@ -178,6 +178,7 @@ int chan_write(struct vee_channel *channel, const void *data, size_t size,
 
 	if (!chan_is_ours(channel, true))
 		return refuse(channel, true);
+	channel->reserved = 0;
 	if (size > CHAN_SIZE_MASK)
 		return -EMSGSIZE;
 	ret = chan_make_room(channel, size + 16, timeout);
@@ -285,8 +286,8 @@ int chan_begin_writing(struct vee_channel *channel)
 	chan_store(header->intent, header->floor);
 	register_membarrier(channel);
 	channel->bytes = header->bytes;
-	/* Nobody knows what the one before has written. */
-	if (channel->seq)
+	/* Nobody knows what the one before has written, or only reserved. */
+	if (header->epoch)
 		chan_note_data(channel, channel->head + channel->lines / 2);
 	channel->claimed = header->floor ?
 				   header->floor + channel->lines :
