@@ -385,6 +385,7 @@ int chan_wait_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadl
 
 	keep_doorbell(channel);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_JOIN */
+	chan_find_desks_of_others(channel);
 	if (likely(!find_any(channel, pos, 0, &blocker)))
 		return 0;
 	chan_store(header->wait_pos, pos);
