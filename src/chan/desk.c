@@ -561,5 +561,5 @@ void chan_seat_leave(struct vee_channel *channel)
 	__atomic_store_n(&seat->state, CHAN_SEAT_CLOSED, __ATOMIC_RELEASE);
 	/* A writer that waits for us. */
 	__atomic_fetch_add(&seat->turns, 1, __ATOMIC_SEQ_CST);
-	os_futex_wake(&seat->turns, 1);
+	os_futex_wake(&seat->turns, INT32_MAX);
 }

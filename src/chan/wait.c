@@ -253,8 +253,9 @@ void chan_publish_cursor(struct vee_channel *channel)
 	channel->published = channel->pos;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_ROOM */
 	wait_pos = chan_load(channel->header->wait_pos);
+	/* All: who may read the desk may sleep there too. */
 	if (wait_pos && channel->pos >= wait_pos)
-		os_futex_wake(&seat->turns, 1);
+		os_futex_wake(&seat->turns, INT32_MAX);
 }
 
 /* --- the writer --- */
