@@ -140,13 +140,15 @@ static uint64_t death_of_writer(void)
 
 	if (writer == 0) {
 		create();
+		ledger->blocked = 1;
 		for (;;)
 			pause();
 	}
 	reader = spawn();
 	if (reader == 0)
 		read_until_dead();
-	while (!ledger->ready)
+	/* The death of one that has not begun is none: readers wait for the first writer. */
+	while (!ledger->ready || !ledger->blocked)
 		pause_us(100);
 	return kill_and_measure(writer, reader);
 }
