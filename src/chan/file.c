@@ -493,8 +493,8 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 	const struct chan_header *header = channel->header;
 	struct chan_section section = {.seq = 0};
 
-	if (guard_hit(channel->guard))
-		return -EIO;
+	if (channel->forks != chan_forks)
+		return -ECHILD;
 	*ret_stat = (struct vee_channel_stat){
 		.ring_size = header->ring_size,
 		.message_size_max = header->ring_size / 4,
@@ -510,7 +510,7 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 	ret_stat->oldest = chan_oldest(channel, &section) ? section.seq : ret_stat->written + 1;
 	if (chan_load(header->state) == CHAN_WRITTEN && !chan_writer_is_dead(channel))
 		ret_stat->writer_pid = chan_load(header->pid);
-	return 0;
+	return guard_hit(channel->guard) ? -EIO : 0;
 }
 
 int chan_remove(const char *name)
