@@ -198,6 +198,11 @@ int os_rmdir(const char *path)
 	return CALL(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
 }
 
+int os_unlinkat(int dir, const char *name)
+{
+	return CALL(SYS_unlinkat, dir, name, 0);
+}
+
 int os_unlink(const char *path)
 {
 	return CALL(SYS_unlinkat, AT_FDCWD, path, 0);

@@ -48,6 +48,7 @@ int os_mkdir(const char *path, mode_t mode);
 int os_mkfifo(const char *path, mode_t mode);
 int os_rmdir(const char *path);
 int os_unlink(const char *path);
+int os_unlinkat(int dir, const char *name);
 int os_rename(const char *from, const char *to);
 int os_link(const char *from, const char *to);
 int os_chmod(const char *path, mode_t mode);

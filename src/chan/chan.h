@@ -172,6 +172,8 @@ int chan_map_desk(const char *file, uint32_t uid, struct chan_desk_map *ret_map)
 void chan_unmap_desk(struct chan_desk_map *map);
 /* In the folder of a channel whose file is gone, and that nobody has open, nothing stays. */
 void chan_clean(const char *path, uint64_t ino);
+/* In a folder of channels, of all that are gone; or of those that had the name `base`. Returns how many. */
+unsigned chan_clean_all(const char *folder, const char *base);
 bool chan_seat_is_dead(const struct chan_desk_map *map, const struct chan_seat *seat,
 		       uint32_t libc_word);
 /* Calls for each desk file in the folder that belongs to the user of its name. */
@@ -221,6 +223,7 @@ bool chan_oldest(const struct vee_channel *channel, struct chan_section *ret_sec
 
 /* --- wait.c --- */
 
+bool chan_timeout_is_sound(const struct timespec *timeout);
 /* The deadline of a timeout, CLOCK_MONOTONIC ns; UINT64_MAX for NULL. */
 uint64_t chan_deadline(const struct timespec *timeout);
 /* CHAN_SLEEP: the reader wants the next message; polls: by a byte. false: the writer may not see it. */

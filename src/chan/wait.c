@@ -24,6 +24,12 @@
 /* Without membarrier a wake-up may be missed. */
 #define UNSURE_NS 1000000ull
 
+bool chan_timeout_is_sound(const struct timespec *timeout)
+{
+	return !timeout ||
+	       (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000);
+}
+
 uint64_t chan_deadline(const struct timespec *timeout)
 {
 	if (!timeout)
