@@ -34,7 +34,7 @@ uint64_t chan_deadline(const struct timespec *timeout)
 {
 	if (!timeout)
 		return UINT64_MAX;
-	if (timeout->tv_sec < 0 || (timeout->tv_sec == 0 && timeout->tv_nsec == 0))
+	if (timeout->tv_sec == 0 && timeout->tv_nsec == 0)
 		return 0;
 	if (timeout->tv_sec > INT32_MAX)
 		return UINT64_MAX;
