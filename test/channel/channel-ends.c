@@ -1028,7 +1028,7 @@ static void a_close_closes_the_descriptor(void **state)
 	vee_channel_close(writer);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(two_may_not_write_at_once),
@@ -1072,5 +1072,6 @@ int main(void)
 		TEST(a_close_closes_the_descriptor),
 	};
 
+	prepare(argc, argv);
 	return cmocka_run_group_tests_name("channels: ends", tests, make_folder, remove_folder);
 }
