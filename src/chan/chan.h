@@ -30,6 +30,7 @@
 
 #include "base/guard.h"
 #include "chan/copy.h"
+#include "chan/lag.h"
 #include "chan/layout.h"
 
 #include "vee/channel.h"
@@ -97,9 +98,8 @@ struct vee_channel {
 	int cut_off; /* -ESHUTDOWN */
 	struct chan_spin {
 		uint32_t usual_ns, failures, skipped;
-		uint32_t lull, until_trial, patience; /* wait.c */
-		uint64_t caught_up_at;		      /* sequence number */
 	} spin;
+	struct chan_lag lag;
 	struct chan_poll *poll;
 
 	/* Both. */

@@ -474,6 +474,9 @@ int chan_seat_take(struct vee_channel *channel)
 	ret = find_seat(channel, fd);
 	pthread_mutex_unlock(claim);
 	os_close(fd);
+	/* Who is no longer alone: is_alone() of wait.c. */
+	if (ret == 0 && channel->seat_number == 1)
+		os_futex_wake(&channel->header->wake, INT32_MAX);
 	return ret;
 }
 
