@@ -278,9 +278,13 @@ static int take_doorbell_locked(struct vee_channel *channel)
 			&header->doorbells[(header->doorbell + i) % CHAN_DOORBELLS];
 
 		channel->doorbell = chan_doorbell_take(doorbell);
-		if (!channel->doorbell)
+		if (!channel->doorbell &&
+		    chan_doorbell_tid(load_acquire(
+			    *chan_doorbell_word(doorbell, header->libc_word))) &&
+		    !chan_doorbell_is_left_here(doorbell))
 			continue;
-		chan_store(header->doorbell, (header->doorbell + i) % CHAN_DOORBELLS);
+		channel->doorbell_number = (header->doorbell + i) % CHAN_DOORBELLS;
+		chan_store(header->doorbell, channel->doorbell_number);
 		return 0;
 	}
 	say_who_writes(channel);
@@ -345,15 +349,13 @@ static int open_or_make(struct vee_channel *channel,
 
 static bool give_doorbell(struct vee_channel *channel)
 {
-	struct chan_header *header = channel->header;
-
 	if (channel->forks != chan_forks || !channel->doorbell)
 		return true;
 	/* Truncated: who holds it is not known any more, and the thread's list of robust mutexes may lead through it. */
 	if (guard_hit(channel->writer ? channel->guard : channel->desks[0].guard))
 		return false;
 	if (channel->writer)
-		return chan_doorbell_give(&header->doorbells[header->doorbell % CHAN_DOORBELLS],
+		return chan_doorbell_give(&channel->header->doorbells[channel->doorbell_number],
 					  channel->doorbell);
 	return chan_doorbell_give(&channel->seat->doorbell, channel->doorbell);
 }
@@ -484,12 +486,10 @@ void chan_close(struct vee_channel *channel)
 	bool ours = channel->forks == chan_forks, given;
 
 	chan_poll_close(channel);
-	if (ours && channel->doorbell) {
-		if (channel->writer)
-			chan_end_writing(channel);
-		else
-			chan_seat_leave(channel);
-	}
+	if (ours && channel->writer)
+		chan_end_writing(channel);
+	else if (ours)
+		chan_seat_leave(channel);
 	given = give_doorbell(channel);
 	if (!given && !channel->writer)
 		channel->n_desks =

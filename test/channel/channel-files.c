@@ -428,6 +428,31 @@ static void a_waiting_reader_notices_a_cut(void **state)
 	unlink(channel_path);
 }
 
+/* The same thread has doorbells of other channels. */
+static void a_cut_channel_harms_no_other(void **state)
+{
+	(void)state;
+	restore_sigbus();
+	for (unsigned i = 0; i < 30; i++) {
+		struct vee_channel *all[6];
+		char name[40];
+
+		for (unsigned j = 0; j < 6; j += 2) {
+			snprintf(name, sizeof(name), "/dev/shm%s/cut-%u", strrchr(folder, '/'), j);
+			all[j] = vee_channel_create(name, NULL);
+			all[j + 1] = vee_channel_open(name, NULL);
+			assert_true(all[j] && all[j + 1]);
+		}
+		snprintf(name, sizeof(name), "/dev/shm%s/cut-2", strrchr(folder, '/'));
+		assert_int_equal(truncate(name, 0), 0);
+		if (i % 2)
+			assert_fails(vee_channel_write(all[2], "", 0), EIO);
+		for (unsigned j = 0; j < 6; j++)
+			vee_channel_close(all[(i + j) % 6]);
+		unlink(name);
+	}
+}
+
 /* --- removed while it is open --- */
 
 static void a_removed_channel_goes_on_for_who_has_it(void **state)
@@ -924,6 +949,47 @@ static void ten_thousand_channels_are_written_by_one_process(void **state)
 	assert_good(&child);
 }
 
+/* The kernel looks at 2,048 of a dead thread's mutexes, and no more. */
+static void open_too_much(void)
+{
+	struct vee_channel_create_options options = {.ring_size = RING_LEAST};
+	char name[32];
+
+	for (unsigned i = 0; i < 2600; i++) {
+		snprintf(name, sizeof(name), "dead-%u", i);
+		CHECK(vee_channel_create(name, &options));
+	}
+	for (unsigned i = 0; i < 2600; i++)
+		new_reliable();
+	say();
+	await_parent();
+}
+
+static void a_death_with_thousands_of_handles_is_seen_by_all(void **state)
+{
+	struct vee_channel *writer = new_writer(RING_LEAST), *reader;
+	struct child child = start(open_too_much);
+	char name[32];
+
+	(void)state;
+	await(&child);
+	kill_child(&child);
+	assert_int_equal(stat_of(writer).readers, 0);
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(vee_channel_timedwrite(writer, buf, 500, &soon), 0);
+	vee_channel_close(writer);
+	for (unsigned i = 0; i < 2600; i += 20) {
+		snprintf(name, sizeof(name), "dead-%u", i);
+		reader = vee_channel_open(name, NULL);
+		assert_non_null(reader);
+		assert_int_equal(stat_of(reader).writer_pid, 0);
+		vee_channel_close(reader);
+		reader = vee_channel_create(name, NULL);
+		assert_non_null(reader);
+		vee_channel_close(reader);
+	}
+}
+
 static void opening_and_closing_leaves_nothing(void **state)
 {
 	struct vee_channel_open_options options = {.policy = VEE_CHANNEL_RELIABLE};
@@ -1133,6 +1199,7 @@ int main(int argc, char **argv)
 		TEST(a_channel_cut_in_the_ring_is_eio),
 		TEST(a_channel_cut_ahead_of_the_writer_is_eio),
 		TEST(a_waiting_reader_notices_a_cut),
+		TEST(a_cut_channel_harms_no_other),
 		TEST(a_removed_channel_goes_on_for_who_has_it),
 		TEST(a_removed_channel_leaves_nothing),
 		TEST(another_user_may_read_sleep_and_poll),
@@ -1147,6 +1214,7 @@ int main(int argc, char **argv)
 		TEST(a_thousand_waiting_readers_are_woken_by_one_message),
 		TEST(too_many_readers_are_eusers),
 		TEST(ten_thousand_channels_are_written_by_one_process),
+		TEST(a_death_with_thousands_of_handles_is_seen_by_all),
 		TEST(opening_and_closing_leaves_nothing),
 		TEST(another_thread_may_close),
 		TEST(another_thread_may_close_again_and_again),
