@@ -49,7 +49,7 @@ static int help(void)
 	       "      --framed         before each its size, 4 bytes, the highest first\n"
 	       "\n"
 	       "Of a channel that is made:\n"
-	       "      --size SIZE      of its ring: 64K to 64G, a power of two (default: 4M); a message\n"
+	       "      --size SIZE      of its ring: 64K to 1G, a power of two (default: 4M); a message\n"
 	       "                       may have a quarter of it\n"
 	       "      --mode MODE      permissions (default: 0600); 0644: everybody may read\n"
 	       "      --new            fail if there is a channel of that name\n"
