@@ -323,7 +323,7 @@ static int take_size(struct writer *writer, const char *text)
 
 	if (!cli_size(text, &size) || size < CHAN_RING_LEAST || size > CHAN_RING_MOST ||
 	    size & (size - 1))
-		return cli_usage("--size %s: not a power of two from 64K to 64G", text);
+		return cli_usage("--size %s: not a power of two from 64K to 1G", text);
 	writer->options.ring_size = size;
 	return CLI_OK;
 }
