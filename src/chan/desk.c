@@ -127,7 +127,6 @@ static int make_desk(const char *file)
 	ret = os_ftruncate(fd, DESK_SIZE);
 	if (ret == 0)
 		ret = os_fallocate(fd, 0, CHAN_PAGE);
-	chan_doorbell_init(&desk.claim);
 	if (ret == 0 && os_write(fd, &desk, sizeof(desk)) != sizeof(desk))
 		ret = -ENOSPC;
 	if (ret == 0)

@@ -37,9 +37,10 @@ static int absolute_path(const char *name, char *buf, size_t size)
 
 	if (name[0] != '/' && !getcwd(here, sizeof(here)))
 		return -errno;
-	if ((size_t)snprintf(buf, size, "%s%s%s", here, here[0] ? "/" : "", name) >= size)
-		return -ENAMETOOLONG;
-	return 0;
+	if ((size_t)snprintf(buf, size, "%s%s%s", here, here[0] ? "/" : "", name) < size)
+		return 0;
+	chan_errorf("'%.80s ...': the path is too long", name);
+	return -ENAMETOOLONG;
 }
 
 int chan_path(const char *name, char *buf, size_t size)
@@ -63,8 +64,10 @@ int chan_path(const char *name, char *buf, size_t size)
 		chan_errorf("%s", arena_error);
 		return ret;
 	}
-	if (strlen(buf) + length + 8 > size - 64)
+	if (strlen(buf) + length + 8 > size - 64) {
+		chan_errorf("%s: the path is too long", buf);
 		return -ENAMETOOLONG;
+	}
 	strcat(strcat(buf, "/chan/"), name);
 	return 0;
 }
@@ -131,6 +134,11 @@ static int open_file(const char *path, int flags, struct stat *ret_stat)
 {
 	int fd = os_open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0), ret;
 
+	/* A folder, a socket. */
+	if (fd == -EISDIR || fd == -ENXIO) {
+		chan_errorf("%s: none of vee's channels", path);
+		return -EPROTO;
+	}
 	if (fd < 0) {
 		chan_errorf("%s: %s", path, strerror(-fd));
 		return fd;
@@ -495,8 +503,6 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 
 	if (channel->forks != chan_forks)
 		return -ECHILD;
-	if (guard_hit(channel->guard))
-		return -EIO;
 	*ret_stat = (struct vee_channel_stat){
 		.ring_size = header->ring_size,
 		.message_size_max = header->ring_size / 4,
@@ -512,12 +518,13 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 	ret_stat->oldest = chan_oldest(channel, &section) ? section.seq : ret_stat->written + 1;
 	if (chan_load(header->state) == CHAN_WRITTEN && !chan_writer_is_dead(channel))
 		ret_stat->writer_pid = chan_load(header->pid);
-	return 0;
+	return guard_hit(channel->guard) ? -EIO : 0;
 }
 
 int chan_remove(const char *name)
 {
 	char path[CHAN_PATH_SIZE], *base;
+	uint64_t magic = 0;
 	struct stat st;
 	int ret, fd;
 
@@ -529,8 +536,15 @@ int chan_remove(const char *name)
 	fd = open_file(path, O_RDONLY, &st);
 	if (fd < 0 && (fd != -EACCES || os_lstat(path, &st) < 0))
 		return fd;
-	if (fd >= 0)
+	if (fd >= 0) {
+		os_pread(fd, &magic, sizeof(magic), 0);
 		os_close(fd);
+	}
+	/* A damaged one, or of another version, too; but not what merely has that name. */
+	if (fd >= 0 && magic != CHAN_MAGIC) {
+		chan_errorf("%s: none of vee's channels", path);
+		return -EPROTO;
+	}
 	ret = os_unlink(path);
 	if (ret < 0) {
 		chan_errorf("%s: can't be removed: %s", path, strerror(-ret));
