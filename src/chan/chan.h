@@ -157,6 +157,7 @@ bool chan_writer_is_dead(const struct vee_channel *channel);
 
 /* --- desk.c --- */
 
+uint32_t chan_random(void);
 struct chan_seat *chan_seat_at(const struct chan_desk *desk, uint32_t number);
 /* The reader takes a seat at its user's desk, which is made if need be. */
 int chan_seat_take(struct vee_channel *channel);

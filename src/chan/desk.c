@@ -14,10 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define DESK_SIZE  (CHAN_SEATS_AT + CHAN_SEATS * CHAN_SEAT_SIZE)
-#define DESK_NAMES 8u
+#define DESK_TRIES 64u
+#define HEX	   "0123456789abcdef"
 /* Whoever may read may say that a desk is new: so often in a row the folder is looked at, then once in so long. */
 #define LOOKS_IN_A_ROW 64u
 #define LOOK_AGAIN_NS  10000000ull
@@ -39,6 +41,16 @@ bool chan_seat_is_dead(const struct chan_desk_map *map, const struct chan_seat *
 	return chan_owner_is_dead(&owner, map->ino);
 }
 
+/* What nobody can guess. */
+uint32_t chan_random(void)
+{
+	uint32_t value = 0;
+
+	if (getrandom(&value, sizeof(value), GRND_NONBLOCK) != sizeof(value))
+		value = (uint32_t)os_monotonic_ns() * 2654435761u ^ (uint32_t)os_gettid();
+	return value;
+}
+
 /* --- files --- */
 
 int chan_each_desk(const char *path, uint64_t ino,
@@ -56,9 +68,12 @@ int chan_each_desk(const char *path, uint64_t ino,
 		unsigned long uid = strtoul(entry->d_name, &end, 10);
 		struct stat st;
 
-		if (end == entry->d_name || (*end && *end != '.') || strlen(entry->d_name) > 20)
+		/* "UID", or "UID.RANDOM" */
+		if (end == entry->d_name || uid > UINT32_MAX ||
+		    (*end && (*end != '.' || strspn(end + 1, HEX) != strlen(end + 1) ||
+			      strlen(end + 1) != 8)))
 			continue;
-		snprintf(file, sizeof(file), "%s/%s", folder, entry->d_name);
+		snprintf(file, sizeof(file), "%s/%.20s", folder, entry->d_name);
 		/* What somebody else has put there is none. */
 		if (os_lstat(file, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == uid &&
 		    st.st_size == DESK_SIZE)
@@ -138,44 +153,57 @@ static int make_desk(const char *file)
 	return ret;
 }
 
+/* Who has made the desk may have died before it said so. */
 static void say_joined(struct vee_channel *channel)
 {
+	struct chan_desk *desk = channel->desks[0].desk;
+
+	if (load_acquire(desk->announced))
+		return;
 	__atomic_fetch_add(&channel->hall->joined, 1, __ATOMIC_SEQ_CST);
 	os_membarrier();
+	__atomic_store_n(&desk->announced, 1, __ATOMIC_RELEASE);
 }
 
-/* Somebody else may have taken our name in a folder where all can write: then another. */
+struct search {
+	struct vee_channel *channel;
+	uint32_t uid;
+	int *ret_fd;
+};
+
+static int take_if_own(void *arg, const char *file, uint32_t uid)
+{
+	struct search *search = arg;
+
+	return uid == search->uid &&
+	       map_desk(file, O_RDWR, uid, &search->channel->desks[0], search->ret_fd) == 0;
+}
+
+/* In a folder where all can write somebody else may have taken our name: then another one, that nobody can guess. */
 static int own_desk(struct vee_channel *channel, int *ret_fd)
 {
 	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 32];
-	uint32_t uid = os_geteuid();
+	struct search search = {channel, os_geteuid(), ret_fd};
 	int ret = chan_readers_path(channel->path, channel->ino, folder, sizeof(folder));
 
-	for (unsigned i = 0; ret == 0 && i < DESK_NAMES; i++) {
-		bool made = false;
-
-		if (i == 0)
-			snprintf(file, sizeof(file), "%s/%u", folder, uid);
-		else
-			snprintf(file, sizeof(file), "%s/%u.%u", folder, uid, i);
-		ret = map_desk(file, O_RDWR, uid, &channel->desks[0], ret_fd);
-		if (ret == -ENOENT) {
-			ret = make_desk(file);
-			made = ret == 0;
-			if (ret == 0 || ret == -EEXIST)
-				ret = map_desk(file, O_RDWR, uid, &channel->desks[0], ret_fd);
-		}
-		if (ret == 0) {
-			channel->n_desks = 1;
-			if (made)
-				say_joined(channel);
-			return 0;
-		}
-		if (ret == -EPROTO || ret == -EACCES || ret == -ELOOP)
-			ret = 0;
+	if (ret < 0)
+		return ret;
+	snprintf(file, sizeof(file), "%s/%u", folder, search.uid);
+	channel->n_desks = take_if_own(&search, file, search.uid) ||
+			   chan_each_desk(channel->path, channel->ino, take_if_own, &search) == 1;
+	for (unsigned i = 0; !channel->n_desks && i < DESK_TRIES; i++) {
+		ret = make_desk(file);
+		if (ret == 0 || ret == -EEXIST)
+			channel->n_desks = take_if_own(&search, file, search.uid);
+		else if (ret != -EPROTO)
+			break;
+		snprintf(file, sizeof(file), "%s/%u.%08x", folder, search.uid, chan_random());
 	}
-	if (ret == 0)
-		ret = -EACCES;
+	if (channel->n_desks) {
+		say_joined(channel);
+		return 0;
+	}
+	ret = ret < 0 ? ret : -EACCES;
 	chan_errorf("%s: no place for a reader of this user: %s", folder, strerror(-ret));
 	return ret;
 }
@@ -414,12 +442,14 @@ static void fill_seat(struct vee_channel *channel, struct chan_seat *seat)
 	struct chan_owner self;
 	struct timespec now = {0, 0};
 	uint32_t generation = seat->generation + 1, turns = seat->turns + 1;
+	uint32_t socket = seat->socket;
 
 	chan_store(seat->state, CHAN_SEAT_FREE);
 	memset((char *)seat + sizeof(seat->doorbell), 0, sizeof(*seat) - sizeof(seat->doorbell));
 	chan_owner_self(&self);
 	seat->generation = generation;
 	seat->turns = turns;
+	seat->socket = socket;
 	seat->pid = self.pid;
 	seat->start = self.start;
 	seat->pid_ns = self.pid_ns;
