@@ -392,6 +392,7 @@ int chan_seat_take(struct vee_channel *channel)
 	while (ret == -EINTR);
 	if (ret == 0)
 		ret = find_seat(channel, fd);
+	os_flock(fd, LOCK_UN); /* the mapping keeps the open file, and its lock, after the close */
 	os_close(fd);
 	return ret;
 }
