@@ -36,8 +36,14 @@ check: ## install what is missing, build, test; the last line is the count
 	@$(MAKE) --no-print-directory all
 	@tools/run-tests
 
-bench: all ## measure against the kernel, side by side
-	@bench/run
+# Libraries that have come since the build folder was set up are found by another look.
+bench: ## install what is missing, build, and measure: against the kernel, and channels against their peers
+	@tools/install-deps bench || echo "make: some of the channels' peers are missing" >&2
+	@[ ! -e $(BUILDDIR)/build.ninja ] || for peer in zmq nng iceoryx; do \
+		[ -e $(BUILDDIR)/bench/bench-chan-$$peer ] || { $(MESON) setup --reconfigure $(BUILDDIR) >/dev/null; break; }; \
+	done
+	@$(MAKE) --no-print-directory all
+	@bench/run; ret=$$?; bench/run-chan || ret=$$?; exit $$ret
 
 crash: all ## kill every operation on semaphores and queues at every step
 	@$(BUILDDIR)/test/crash/crash-sem all

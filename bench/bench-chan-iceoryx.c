@@ -38,12 +38,14 @@ static void name_process(char name[64], pid_t pid)
 	snprintf(name, 64, "vee-bench-chan-%d", (int)pid);
 }
 
-/* Its library has a lock file per process, in /tmp. */
+/* Its library has a socket and a lock file per process, in /tmp. */
 static void iox_forget(pid_t pid)
 {
 	char name[64], path[80];
 
 	name_process(name, pid);
+	snprintf(path, sizeof(path), "/tmp/%s", name);
+	unlink(path);
 	snprintf(path, sizeof(path), "/tmp/%s.lock", name);
 	unlink(path);
 }

@@ -192,7 +192,8 @@ static int mq_prepare(struct chan_lane *l)
 
 	raise_mq_limits();
 	for (int i = 0; k && i < k->n; i++) {
-		long n = MQ_MESSAGES;
+		/* Several share what a user may have. */
+		long n = k->n > 1 ? MQ_MESSAGES / 4 : MQ_MESSAGES;
 
 		while ((k->in[i] = new_mq(l, n)) < 0 && n > 1)
 			n = n > 10 && n / 2 < 10 ? 10 : n / 2;

@@ -56,8 +56,8 @@ struct vee_channel *vee_channel_create(const char *name,
 /*
  * Writes a copy of the message. Waits if a reliable reader is a whole ring behind; timedwrite no longer than timeout says, from the
  * call on, by CLOCK_MONOTONIC (NULL: for ever; {0, 0}: not at all). Returns 0, or
- * EAGAIN (time is up) EINTR EINVAL EMSGSIZE (more than a quarter of the ring) ENOSPC (no memory for the ring) EBADF (opened for
- * reading) EIO (somebody has truncated the file).
+ * EAGAIN (time is up) EINTR EINVAL (such a timeout can't be) EMSGSIZE (more than a quarter of the ring) ENOSPC (no memory for the
+ * ring) EBADF (opened for reading) EIO (somebody has truncated the file).
  */
 int vee_channel_write(struct vee_channel *channel, const void *data, size_t size);
 int vee_channel_timedwrite(struct vee_channel *channel, const void *data, size_t size,
@@ -65,7 +65,8 @@ int vee_channel_timedwrite(struct vee_channel *channel, const void *data, size_t
 
 /*
  * The same in place: room for size bytes in the ring, aligned to 8, that readers see once it is committed, with as many bytes as
- * that says (size, or fewer). The next reserve or write without a commit, or an abort, leaves no trace. NULL: as for write.
+ * that says (size, or fewer; else EINVAL, as without a reserve). The next reserve or write without a commit, or an abort, leaves no
+ * trace. NULL: as for write.
  */
 void *vee_channel_reserve(struct vee_channel *channel, size_t size, const struct timespec *timeout);
 int vee_channel_commit(struct vee_channel *channel, size_t size);
@@ -103,8 +104,8 @@ struct vee_channel_open_options {
 #define VEE_CHANNEL_FOLLOW 1u /* at the end wait for the next writer, instead of EPIPE */
 
 /*
- * Opens a channel as a reader. options: NULL for a lossy one from now on.
- * EACCES EINVAL EMFILE ENFILE ENOENT ENOMEM ENOSPC EPROTO; EUSERS: 4096 readers of this user are open;
+ * Opens a channel as a reader. options: NULL for a lossy one from now on; for that an end that has come already is none.
+ * EACCES EINVAL EIO EMFILE ENAMETOOLONG ENFILE ENOENT ENOMEM ENOSPC EPROTO; EUSERS: 4096 readers of this user are open;
  * EPERM: reliable, and another user writes, without VEE_CHANNEL_OTHERS_RELIABLE;
  * ERANGE: options.sequence is not kept (any more): vee_channel_error() says what is.
  */
@@ -124,7 +125,7 @@ struct vee_channel_message {
 /*
  * Copies the next message out; *ret_message (or NULL) says the rest. Waits for one; timedread no longer than timeout says
  * (NULL: for ever; {0, 0}: not at all). Returns its size, or
- * EAGAIN (time is up), EINTR, EBADF, EFAULT;
+ * EAGAIN (time is up), EBADF (opened for writing), EINTR, EINVAL (such a timeout can't be);
  * EMSGSIZE: it has more bytes than size; ret_message->size says how many; it stays the next one;
  * EPIPE: the writer has closed the channel, or EOWNERDEAD: has died, and all it wrote was read (again, until there is another writer);
  * ESHUTDOWN: cut off, see VEE_CHANNEL_STALL_DISCONNECT; EIO: somebody has truncated the file.
@@ -140,6 +141,7 @@ ssize_t vee_channel_timedread(struct vee_channel *channel, void *buf, size_t siz
  * many (1 to n), or -1 as read does. They stay until the release, which says how many of them, from the first on, were not safe all the
  * while: 0 if all are sound, else the data of so many may have been overwritten while it was looked at, and is to be thrown
  * away (they count as lost). Never for a reliable reader. At least 1 is returned again by the next peek if nothing was released.
+ * EINVAL: n is 0; or a release without a peek.
  */
 int vee_channel_peek(struct vee_channel *channel, struct vee_channel_message *ret_messages,
 		     unsigned n, const struct timespec *timeout);

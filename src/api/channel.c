@@ -112,6 +112,10 @@ VEE_EXPORT int vee_channel_poll_fd(struct vee_channel *channel)
 
 VEE_EXPORT const void *vee_channel_map(struct vee_channel *channel, size_t *ret_size)
 {
+	if (channel->forks != chan_forks) {
+		errno = ECHILD;
+		return NULL;
+	}
 	*ret_size = channel->file_size;
 	return channel->header;
 }

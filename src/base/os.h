@@ -48,6 +48,7 @@ int os_mkdir(const char *path, mode_t mode);
 int os_mkfifo(const char *path, mode_t mode);
 int os_rmdir(const char *path);
 int os_unlink(const char *path);
+int os_unlinkat(int dir, const char *name);
 int os_rename(const char *from, const char *to);
 int os_link(const char *from, const char *to);
 int os_chmod(const char *path, mode_t mode);
@@ -128,7 +129,10 @@ struct os_futex {
 };
 #define OS_FUTEX_32	  2u
 #define OS_FUTEX_WAIT_MAX 128u
-/* On several at once; -ENOSYS before Linux 5.16. */
+/*
+ * On several at once; -ENOSYS before Linux 5.16. After a handler with SA_RESTART it goes on. UINT64_MAX: no deadline, which
+ * spares a timer.
+ */
 int os_futex_waitv(struct os_futex *list, unsigned n, uint64_t deadline_ns);
 int os_futex_wake(uint32_t *word, int n);
 

@@ -30,6 +30,7 @@
 
 #include "base/guard.h"
 #include "chan/copy.h"
+#include "chan/lag.h"
 #include "chan/layout.h"
 
 #include "vee/channel.h"
@@ -70,6 +71,7 @@ struct vee_channel {
 		data_until; /* positions below may have data at the beginnings of their lines, from a lap before */
 	size_t reserved; /* bytes, + 1 */
 	int64_t stall_ns;
+	uint64_t held_up_at, held_up_ns; /* for room at which position it waits, and since when */
 	bool others_reliable;
 	struct chan_copier copier;
 	struct chan_hall *hall;
@@ -89,15 +91,15 @@ struct vee_channel {
 	uint32_t end_seen;	      /* an end of this epoch is none for us */
 	uint64_t published;	      /* the cursor in the seat */
 	uint64_t peeked, peeked_next; /* up to where; 0: not at all */
+	int64_t peeked_time;	      /* of the last one */
 	struct chan_seat *seat;
 	unsigned seat_number;
 	struct vee_channel_open_options options;
 	int cut_off; /* -ESHUTDOWN */
 	struct chan_spin {
 		uint32_t usual_ns, failures, skipped;
-		uint32_t lull, until_trial, patience; /* wait.c */
-		uint64_t caught_up_at;		      /* sequence number */
 	} spin;
+	struct chan_lag lag;
 	struct chan_poll *poll;
 
 	/* Both. */
@@ -170,6 +172,8 @@ int chan_map_desk(const char *file, uint32_t uid, struct chan_desk_map *ret_map)
 void chan_unmap_desk(struct chan_desk_map *map);
 /* In the folder of a channel whose file is gone, and that nobody has open, nothing stays. */
 void chan_clean(const char *path, uint64_t ino);
+/* In a folder of channels, of all that are gone; or of those that had the name `base`. Returns how many. */
+unsigned chan_clean_all(const char *folder, const char *base);
 bool chan_seat_is_dead(const struct chan_desk_map *map, const struct chan_seat *seat,
 		       uint32_t libc_word);
 /* Calls for each desk file in the folder that belongs to the user of its name. */
@@ -219,6 +223,7 @@ bool chan_oldest(const struct vee_channel *channel, struct chan_section *ret_sec
 
 /* --- wait.c --- */
 
+bool chan_timeout_is_sound(const struct timespec *timeout);
 /* The deadline of a timeout, CLOCK_MONOTONIC ns; UINT64_MAX for NULL. */
 uint64_t chan_deadline(const struct timespec *timeout);
 /* CHAN_SLEEP: the reader wants the next message; polls: by a byte. false: the writer may not see it. */

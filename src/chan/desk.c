@@ -1,7 +1,7 @@
 /*
  * desk.c - where readers sit: a file a user, with a seat a reader; see layout.h.
  *
- * Guard: a flock of the desk, for taking a seat and leaving it. It is its user's own: nobody else can hold it.
+ * Guard: the desk's `claim`, for taking a seat. Not a lock of the file, which whoever may read it could hold.
  */
 #include "arena/arena.h"
 #include "base/os.h"
@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -120,6 +119,7 @@ static int make_desk(const char *file)
 	struct chan_desk desk = {.magic = CHAN_MAGIC, .version = CHAN_VERSION};
 	int fd, ret;
 
+	chan_doorbell_init(&desk.claim);
 	snprintf(made, sizeof(made), "%s.%d.new", file, os_gettid());
 	os_unlink(made);
 	fd = os_open(made, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -128,6 +128,7 @@ static int make_desk(const char *file)
 	ret = os_ftruncate(fd, DESK_SIZE);
 	if (ret == 0)
 		ret = os_fallocate(fd, 0, CHAN_PAGE);
+	chan_doorbell_init(&desk.claim);
 	if (ret == 0 && os_write(fd, &desk, sizeof(desk)) != sizeof(desk))
 		ret = -ENOSPC;
 	if (ret == 0)
@@ -257,28 +258,108 @@ static int has_live_seat(void *arg, const char *file, uint32_t uid)
 	return live;
 }
 
+/* What vee has put there: the hall, desks, sockets, and what was to become a desk. */
+static bool is_ours(const char *name)
+{
+	return !strcmp(name, "hall") || !strncmp(name, "poll-", 5) ||
+	       (name[0] >= '0' && name[0] <= '9');
+}
+
+/* ".NAME.NUMBER.END": the length of the name; 0: it is none. */
+static size_t parse_entry(const char *entry, const char *end, uint64_t *ret_number)
+{
+	const char *dot = entry + strlen(entry) - strlen(end);
+
+	if (entry[0] != '.' || dot <= entry || strcmp(dot, end))
+		return 0;
+	while (dot > entry + 1 && *--dot != '.')
+		;
+	*ret_number = strtoull(dot + 1, NULL, 10);
+	return dot - entry - 1;
+}
+
+/* Of a file that is being made, and has no name yet. What one has left that died over it, goes. */
+static bool is_being_made(const char *path, uint64_t ino)
+{
+	const char *base = strrchr(path, '/') + 1;
+	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 300];
+	bool found = false;
+	struct dirent *entry;
+	struct stat st;
+	uint64_t tid;
+	DIR *dir;
+
+	snprintf(folder, sizeof(folder), "%.*s", (int)(base - path), path);
+	dir = opendir(folder);
+	while (dir && (entry = readdir(dir))) {
+		size_t length = parse_entry(entry->d_name, ".new", &tid);
+
+		if (length != strlen(base) || strncmp(entry->d_name + 1, base, length))
+			continue;
+		snprintf(file, sizeof(file), "%s%s", folder, entry->d_name);
+		if (tid > 0 && tid <= INT32_MAX && os_kill(tid, 0) == -ESRCH)
+			os_unlink(file);
+		else
+			found |= os_lstat(file, &st) == 0 && st.st_ino == ino;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
 void chan_clean(const char *path, uint64_t ino)
 {
-	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 300];
+	char folder[CHAN_PATH_SIZE];
 	struct arena_lock pattern;
 	uint32_t libc_word = (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
 	struct dirent *entry;
 	struct stat st;
+	int fd;
 	DIR *dir;
 
 	if (chan_readers_path(path, ino, folder, sizeof(folder)) < 0 ||
-	    (os_lstat(path, &st) == 0 && st.st_ino == ino) ||
+	    (os_lstat(path, &st) == 0 && st.st_ino == ino) || is_being_made(path, ino) ||
+	    (os_lstat(path, &st) == 0 && st.st_ino == ino) || /* made just now */
 	    chan_each_desk(path, ino, has_live_seat, &libc_word))
 		return;
-	dir = opendir(folder);
+	/* Its maker may be hostile: no link leads to a folder of ours. */
+	fd = os_open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	dir = fdopendir(fd);
+	if (!dir)
+		os_close(fd);
 	while (dir && (entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) {
-			snprintf(file, sizeof(file), "%s/%s", folder, entry->d_name);
-			os_unlink(file);
-		}
+		if (is_ours(entry->d_name))
+			os_unlinkat(fd, entry->d_name);
 	if (dir)
 		closedir(dir);
 	os_rmdir(folder);
+}
+
+unsigned chan_clean_all(const char *folder, const char *base)
+{
+	char path[CHAN_PATH_SIZE + 300];
+	struct dirent *entry;
+	struct stat st;
+	unsigned n = 0;
+	uint64_t ino;
+	DIR *dir = opendir(folder);
+
+	while (dir && (entry = readdir(dir))) {
+		size_t length = parse_entry(entry->d_name, ".readers", &ino);
+
+		if (!length ||
+		    (base && (length != strlen(base) || strncmp(entry->d_name + 1, base, length))))
+			continue;
+		snprintf(path, sizeof(path), "%s/%.*s", folder, (int)length, entry->d_name + 1);
+		chan_clean(path, ino);
+		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		n += os_lstat(path, &st) == -ENOENT;
+	}
+	if (dir)
+		closedir(dir);
+	return n;
 }
 
 /* --- the writer --- */
@@ -383,17 +464,20 @@ static int find_seat(struct vee_channel *channel, int fd)
 
 int chan_seat_take(struct vee_channel *channel)
 {
+	pthread_mutex_t *claim;
 	int fd, ret = own_desk(channel, &fd);
 
 	if (ret < 0)
 		return ret;
-	do
-		ret = os_flock(fd, LOCK_EX);
-	while (ret == -EINTR);
-	if (ret == 0)
-		ret = find_seat(channel, fd);
-	os_flock(fd, LOCK_UN); /* the mapping keeps the open file, and its lock, after the close */
+	claim = &channel->desks[0].desk->claim.mutex;
+	if (pthread_mutex_lock(claim) == EOWNERDEAD)
+		pthread_mutex_consistent(claim);
+	ret = find_seat(channel, fd);
+	pthread_mutex_unlock(claim);
 	os_close(fd);
+	/* Who is no longer alone: is_alone() of wait.c. */
+	if (ret == 0 && channel->seat_number == 1)
+		os_futex_wake(&channel->header->wake, INT32_MAX);
 	return ret;
 }
 

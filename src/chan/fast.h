@@ -11,6 +11,12 @@
 
 #include <errno.h>
 
+/*
+ * Lines that the writer sends for before it needs them. Its stores wait in line behind one that misses the caches, and there is room
+ * for those of a few messages only.
+ */
+#define CHAN_AHEAD 32u
+
 /* Another process's words, which may change at any time. */
 #define chan_load(field)	 __atomic_load_n(&(field), __ATOMIC_RELAXED)
 #define chan_store(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
@@ -79,6 +85,7 @@ static inline void chan_publish(struct vee_channel *channel, uint64_t word, uint
 {
 	uint64_t seq = channel->seq + 1;
 
+	prefetch_to_write(chan_at(channel, channel->head + lines + CHAN_AHEAD));
 	if (lines > 1)
 		chan_note_data(channel, channel->head + lines);
 	chan_no_false_word(channel, channel->head + lines, seq + 1);

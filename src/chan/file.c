@@ -493,6 +493,8 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 	const struct chan_header *header = channel->header;
 	struct chan_section section = {.seq = 0};
 
+	if (channel->forks != chan_forks)
+		return -ECHILD;
 	if (guard_hit(channel->guard))
 		return -EIO;
 	*ret_stat = (struct vee_channel_stat){
@@ -515,7 +517,7 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 
 int chan_remove(const char *name)
 {
-	char path[CHAN_PATH_SIZE];
+	char path[CHAN_PATH_SIZE], *base;
 	struct stat st;
 	int ret, fd;
 
@@ -530,9 +532,13 @@ int chan_remove(const char *name)
 	if (fd >= 0)
 		os_close(fd);
 	ret = os_unlink(path);
-	if (ret < 0)
+	if (ret < 0) {
 		chan_errorf("%s: can't be removed: %s", path, strerror(-ret));
-	else
-		chan_clean(path, st.st_ino);
-	return ret;
+		return ret;
+	}
+	/* Of earlier ones too, and of those who died while they made one. */
+	base = strrchr(path, '/');
+	*base = '\0';
+	chan_clean_all(base == path ? "/" : path, base + 1);
+	return 0;
 }

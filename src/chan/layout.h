@@ -29,7 +29,8 @@
  *  1. The word of position p has the tag of the message that starts there exactly from its publishing on, until
  *     `floor` has passed p. Before, whatever lies there has another tag: the writer sees to it when it publishes the message before.
  *  2. All positions from `floor` up to the last message hold what was written there. What is below `floor` may be anything.
- *  3. Between floor and the end of the last message are at most as many lines as the ring has. floor and intent only grow.
+ *  3. Between floor and the end of the last message are at most as many lines as the ring has. floor only grows; so does intent, but
+ *     for a writer that waits for room no longer: then it is floor again.
  *  4. intent >= floor; no reliable reader whose cursor is at or above floor is below intent, once floor is set to intent.
  */
 #pragma once
@@ -185,8 +186,10 @@ struct chan_desk {
 	uint32_t reliable;   /* how many seats have ever been reliable */
 	uint32_t seats_used; /* all that are in use have a lower number */
 	uint8_t pad2[48];
+
+	struct chan_doorbell claim; /* who takes a seat, and nobody else then */
 };
-_Static_assert(sizeof(struct chan_desk) == 192, "layout");
+_Static_assert(sizeof(struct chan_desk) == 256, "layout");
 
 enum chan_seat_state {
 	CHAN_SEAT_FREE = 0,

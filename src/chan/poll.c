@@ -184,6 +184,8 @@ int chan_poll_fd(struct vee_channel *channel)
 
 	if (channel->writer)
 		return -EBADF;
+	if (channel->forks != chan_forks)
+		return -ECHILD;
 	if (channel->poll)
 		return channel->poll->epoll;
 	poll = malloc(sizeof(*poll));

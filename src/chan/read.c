@@ -150,12 +150,12 @@ static int next_message(struct vee_channel *channel, uint64_t deadline, uint64_t
 }
 
 static void fill(const struct vee_channel *channel, const struct chan_view *view, uint64_t seq,
-		 struct vee_channel_message *ret_message)
+		 int64_t time, struct vee_channel_message *ret_message)
 {
 	*ret_message = (struct vee_channel_message){.data = view->data,
 						    .size = view->size,
 						    .sequence = seq,
-						    .time_ns = channel->time,
+						    .time_ns = time,
 						    .epoch = channel->epoch};
 }
 
@@ -167,6 +167,8 @@ ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
 	struct chan_view view;
 	int ret;
 
+	if (!chan_timeout_is_sound(timeout))
+		return -EINVAL;
 	channel->peeked = 0;
 	do {
 		ret = next_message(channel, deadline, &word);
@@ -175,7 +177,7 @@ ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
 		chan_view(channel, channel->pos, word, &view);
 		if (view.time)
 			channel->time = view.time;
-		fill(channel, &view, channel->next, &message);
+		fill(channel, &view, channel->next, channel->time, &message);
 		message.data = buf;
 		message.lost = channel->lost_before;
 		if (view.size <= size)
@@ -200,6 +202,7 @@ static int view_batch(struct vee_channel *channel, struct vee_channel_message *r
 		      unsigned n)
 {
 	uint64_t pos = channel->pos, seq = channel->next;
+	int64_t time = channel->time;
 	struct chan_view view;
 	unsigned i = 0;
 
@@ -215,13 +218,14 @@ static int view_batch(struct vee_channel *channel, struct vee_channel_message *r
 		if (!chan_view(channel, pos, word, &view) || chan_lapped(channel, pos))
 			break;
 		if (view.time)
-			channel->time = view.time;
-		fill(channel, &view, seq, &ret_messages[i++]);
+			time = view.time;
+		fill(channel, &view, seq, time, &ret_messages[i++]);
 		pos = view.after;
 		seq++;
 	}
 	channel->peeked = pos;
 	channel->peeked_next = seq;
+	channel->peeked_time = time;
 	return i;
 }
 
@@ -231,7 +235,7 @@ int chan_peek(struct vee_channel *channel, struct vee_channel_message *ret_messa
 	uint64_t word, deadline = chan_deadline(timeout);
 	int ret;
 
-	if (n == 0)
+	if (n == 0 || !chan_timeout_is_sound(timeout))
 		return -EINVAL;
 	if (n > INT32_MAX)
 		n = INT32_MAX;
@@ -274,6 +278,7 @@ int chan_release(struct vee_channel *channel)
 	channel->received += channel->peeked_next - channel->next - unsound;
 	channel->lost += unsound;
 	channel->lost_before = 0;
+	channel->time = channel->peeked_time;
 	chan_advance(channel, channel->peeked, channel->peeked_next);
 	channel->peeked = 0;
 	if (channel->poll && chan_look(channel, &word) == 1)
@@ -320,12 +325,24 @@ static bool newest_before(struct vee_channel *channel, uint64_t seq)
 	return best.seq;
 }
 
+/*
+ * While a writer waits for room, what lies below intent is no place for another reliable reader. Without a writer it is: the next one
+ * looks at all cursors after it has begun, CHAN_JOIN.
+ */
+static uint64_t least_to_join(const struct vee_channel *channel)
+{
+	if (channel->options.policy != VEE_CHANNEL_RELIABLE ||
+	    load_acquire(channel->header->state) == CHAN_CLOSED || chan_writer_is_dead(channel))
+		return 0;
+	return chan_load(channel->header->intent);
+}
+
 static int gone(struct vee_channel *channel)
 {
 	struct chan_section section = {.seq = 0};
 	uint64_t last = chan_load(channel->header->seq);
 
-	chan_oldest(channel, &section);
+	find_section(channel, least_to_join(channel), false, &section);
 	if (section.seq > last)
 		chan_errorf(
 			"%s: message %llu is not there: none is kept, the next one will be %llu",
@@ -343,13 +360,14 @@ static int gone(struct vee_channel *channel)
 
 static int find_start(struct vee_channel *channel)
 {
+	enum vee_channel_start start = channel->options.start;
 	uint64_t want = channel->options.sequence;
 	struct chan_section section, last = {.seq = 0};
 	int ret;
 
-	switch (channel->options.start) {
+	switch (start) {
 	case VEE_CHANNEL_OLDEST:
-		if (!chan_oldest(channel, &section))
+		if (!find_section(channel, least_to_join(channel), false, &section))
 			return -EAGAIN;
 		go_to(channel, &section);
 		return 0;
@@ -357,14 +375,20 @@ static int find_start(struct vee_channel *channel)
 		if (!newest_before(channel, want))
 			return gone(channel);
 		ret = walk_to(channel, want, &last);
-		return ret < 0 ? ret : channel->next == want ? 0 : gone(channel);
+		if (ret < 0)
+			return ret;
+		return channel->next == want && channel->pos >= least_to_join(channel) ?
+			       0 :
+			       gone(channel);
 	default:
 		/* What is written meanwhile is after now. */
 		want = load_acquire(channel->header->seq) + 1;
-		if (!newest_before(channel, want))
+		/* The newest entry may be that of the message that comes next: behind the last one. */
+		if ((start != VEE_CHANNEL_LAST || !newest_before(channel, want - 1)) &&
+		    !newest_before(channel, want))
 			return -EAGAIN;
 		ret = walk_to(channel, want, &last);
-		if (ret == 0 && channel->options.start == VEE_CHANNEL_LAST && last.seq)
+		if (ret == 0 && start == VEE_CHANNEL_LAST && last.seq)
 			go_to(channel, &last);
 		return ret;
 	}
@@ -385,7 +409,7 @@ static bool join(struct vee_channel *channel)
 	__atomic_store_n(&seat->state, CHAN_SEAT_RELIABLE, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&channel->desks[0].desk->reliable, 1, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return chan_load(channel->header->intent) <= channel->pos;
+	return least_to_join(channel) <= channel->pos;
 }
 
 int chan_begin_reading(struct vee_channel *channel)

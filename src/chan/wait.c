@@ -10,12 +10,6 @@
 #define SPIN_FAILURES	3u
 #define SPIN_SKIPS	16u
 #define SPIN_LOOKS	128u
-/* In pauses of the processor, and messages. */
-#define LULL_FIRST    32u
-#define LULL_MOST     128u
-#define LULL_LEAST    3u
-#define LULL_ENOUGH   64u
-#define LULL_PATIENCE 1024u
 /* A doorbell that rang while its process still ends: another look follows soon. */
 #define LOOK_FIRST_NS 200000ull
 #define LOOK_LAST_NS  20000000ull
@@ -23,6 +17,12 @@
 #define LOOK_NS 100000000ull
 /* Without membarrier a wake-up may be missed. */
 #define UNSURE_NS 1000000ull
+
+bool chan_timeout_is_sound(const struct timespec *timeout)
+{
+	return !timeout ||
+	       (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000);
+}
 
 uint64_t chan_deadline(const struct timespec *timeout)
 {
@@ -67,35 +67,10 @@ static void pause_for(unsigned pauses)
 		cpu_relax();
 }
 
-/*
- * A reader that has caught up with a busy writer takes the line away from it that it is about to write, again and again: both go
- * faster if it lags, and reads many at once. So it pauses before it looks, longer and longer while that brings it several
- * messages, and not at all when it brings one: then somebody waits for an answer. Now and then it tries.
- */
-static void lull(struct vee_channel *channel)
-{
-	struct chan_spin *habit = &channel->spin;
-	uint64_t burst = channel->next - habit->caught_up_at;
-
-	habit->caught_up_at = channel->next;
-	if (habit->lull && burst < LULL_LEAST) {
-		habit->lull = 0;
-		habit->patience =
-			habit->patience < LULL_PATIENCE ? 2 * habit->patience + 16 : LULL_PATIENCE;
-		habit->until_trial = habit->patience;
-	} else if (habit->lull && burst < LULL_ENOUGH && habit->lull < LULL_MOST) {
-		habit->lull *= 2;
-		habit->patience = 0;
-	} else if (!habit->lull && habit->until_trial-- == 0) {
-		habit->lull = LULL_FIRST;
-	}
-	pause_for(habit->lull);
-}
-
 /* At longer and longer intervals, without the clock. */
 static bool spin_briefly(struct vee_channel *channel)
 {
-	lull(channel);
+	chan_lag(&channel->lag, channel->pos, channel->lines);
 	for (unsigned i = 0; i < SPIN_LOOKS; i++) {
 		if (is_there(channel))
 			return true;
@@ -195,7 +170,7 @@ static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until
 
 	*ret_rang = false;
 	if (!chan_doorbell_tid(value) || no_waitv) {
-		if (no_waitv && until > soon)
+		if ((no_waitv || until == UINT64_MAX) && until > soon)
 			until = soon;
 		return os_futex_wait(&header->wake, wake, until);
 	}
@@ -208,6 +183,16 @@ static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until
 		os_futex_wake(bell, INT32_MAX);
 	}
 	return ret;
+}
+
+/*
+ * The kernel wakes one of those who sleep on a doorbell, and that one the others: if it lives. With no others nothing can go
+ * wrong, and no timer is needed; chan_seat_take() wakes who sleeps without one.
+ */
+static bool is_alone(const struct vee_channel *channel)
+{
+	return load_acquire(channel->desks[0].desk->seats_used) == 1 &&
+	       !(channel->header->mode & 0077);
 }
 
 int chan_wait(struct vee_channel *channel, uint64_t deadline)
@@ -237,6 +222,8 @@ int chan_wait(struct vee_channel *channel, uint64_t deadline)
 		if (now >= deadline)
 			return -EAGAIN;
 		until = now + (sure ? look_ns : UNSURE_NS);
+		if (sure && look_ns == LOOK_NS && is_alone(channel))
+			until = UINT64_MAX;
 		if (until > deadline)
 			until = deadline;
 		ret = sleep_once(channel, wake, until, &rang);
@@ -402,7 +389,12 @@ int chan_wait_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadl
 		return 0;
 	chan_store(header->wait_pos, pos);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_ROOM */
-	start = os_monotonic_ns();
+	/* A writer that gave up and comes again is held up since the first time. */
+	if (channel->held_up_at != pos) {
+		channel->held_up_at = pos;
+		channel->held_up_ns = os_monotonic_ns();
+	}
+	start = channel->held_up_ns;
 	if (deadline && spin_for_room(channel, pos))
 		goto out;
 	for (;;) {
@@ -424,6 +416,8 @@ int chan_wait_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadl
 		ret = 0;
 	}
 out:
-	chan_store(header->wait_pos, 0);
+	/* A reader that gets there says so to one that will come again, too. */
+	if (ret == 0)
+		chan_store(header->wait_pos, 0);
 	return ret;
 }

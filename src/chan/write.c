@@ -39,10 +39,13 @@ static int claim(struct vee_channel *channel, uint64_t deadline)
 
 		chan_store(header->intent, floor);
 		ret = chan_wait_for_room(channel, floor, deadline); /* CHAN_JOIN */
-		if (ret < 0)
+		if (ret < 0) {
+			chan_store(header->intent, header->floor);
 			return ret;
+		}
 		chan_store(header->floor, floor);
-		__atomic_thread_fence(__ATOMIC_RELEASE); /* CHAN_LAP */
+		/* Stores that go past the caches are in no order even with earlier ones: a release is not enough. */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_LAP */
 	} else {
 		ret = populate(channel, channel->claimed, step);
 		if (ret < 0)
@@ -137,6 +140,8 @@ int chan_make_room(struct vee_channel *channel, size_t bytes, const struct times
 
 	if (bytes > channel->lines * CHAN_LINE / 4 + 16)
 		return -EMSGSIZE;
+	if (!chan_timeout_is_sound(timeout))
+		return -EINVAL;
 	ret = announce(channel, deadline);
 	if (ret == 0)
 		ret = room_for(channel, lines, deadline);
@@ -163,6 +168,7 @@ int chan_write(struct vee_channel *channel, const void *data, size_t size,
 
 	if (!chan_is_ours(channel, true))
 		return refuse(channel, true);
+	channel->reserved = 0;
 	if (size > CHAN_SIZE_MASK)
 		return -EMSGSIZE;
 	ret = chan_make_room(channel, size + 16, timeout);
@@ -267,10 +273,11 @@ int chan_begin_writing(struct vee_channel *channel)
 	chan_store(header->writer_uid, os_geteuid());
 	chan_store(header->others_reliable, channel->others_reliable);
 	chan_store(header->wait_pos, 0);
+	chan_store(header->intent, header->floor);
 	register_membarrier(channel);
 	channel->bytes = header->bytes;
-	/* Nobody knows what the one before has written. */
-	if (channel->seq)
+	/* Nobody knows what the one before has written, or only reserved. */
+	if (header->epoch)
 		chan_note_data(channel, channel->head + channel->lines / 2);
 	channel->claimed = header->floor ?
 				   header->floor + channel->lines :
