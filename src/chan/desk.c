@@ -134,6 +134,7 @@ static int make_desk(const char *file)
 	struct chan_desk desk = {.magic = CHAN_MAGIC, .version = CHAN_VERSION};
 	int fd, ret;
 
+	chan_doorbell_init(&desk.claim);
 	snprintf(made, sizeof(made), "%s.%d.new", file, os_gettid());
 	os_unlink(made);
 	fd = os_open(made, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
