@@ -20,9 +20,13 @@
 #define DESK_SIZE  (CHAN_SEATS_AT + CHAN_SEATS * CHAN_SEAT_SIZE)
 #define DESK_TRIES 64u
 #define HEX	   "0123456789abcdef"
-/* Whoever may read may say that a desk is new: so often in a row the folder is looked at, then once in so long. */
-#define LOOKS_IN_A_ROW 64u
-#define LOOK_AGAIN_NS  10000000ull
+/* A user's desks that a writer looks at: one, but for races. */
+#define DESKS_A_USER 8u
+/* Whoever may read may say that a desk is new, and fill the folder: looks take an eighth of the time, and so much at once. */
+#define LOOK_SHARE   8
+#define LOOK_MOST_NS 4000000ll
+/* Two changes of a folder so close together may have the same time. */
+#define FOLDER_TICK_NS 20000000ll
 
 struct chan_seat *chan_seat_at(const struct chan_desk *desk, uint32_t number)
 {
@@ -211,7 +215,7 @@ static int own_desk(struct vee_channel *channel, int *ret_fd)
 
 int chan_make_hall(const char *path, uint64_t ino, uint32_t mode)
 {
-	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 8];
+	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 16];
 	int ret = chan_readers_path(path, ino, folder, sizeof(folder)), fd;
 
 	if (ret == 0)
@@ -226,6 +230,10 @@ int chan_make_hall(const char *path, uint64_t ino, uint32_t mode)
 	if (ret == 0)
 		ret = os_fchmod(fd, 0600 | (mode & 0040 ? 0060 : 0) | (mode & 0004 ? 0006 : 0));
 	os_close(fd);
+	/* Our own desk is there before anybody else can tell lies. */
+	snprintf(file, sizeof(file), "%s/%u", folder, os_geteuid());
+	if (ret == 0)
+		ret = make_desk(file);
 	if (ret == 0)
 		ret = os_chmod(folder,
 			       0700 | (mode & 0040 ? 01070 : 0) | (mode & 0004 ? 01007 : 0));
@@ -395,31 +403,63 @@ static int add_desk(void *arg, const char *file, uint32_t uid)
 {
 	struct vee_channel *channel = arg;
 	struct chan_desk_map map;
+	unsigned of_user = 0;
 	bool known = false;
 
-	if (channel->n_desks == CHAN_DESKS_MAX || map_desk(file, O_RDONLY, uid, &map, NULL) < 0)
+	if (map_desk(file, O_RDONLY, uid, &map, NULL) < 0)
 		return 0;
-	for (unsigned i = 0; i < channel->n_desks; i++)
+	for (unsigned i = 0; i < channel->n_desks; i++) {
 		known |= channel->desks[i].ino == map.ino;
-	if (known)
+		of_user += channel->desks[i].uid == uid;
+	}
+	if (known || of_user == DESKS_A_USER || channel->n_desks == CHAN_DESKS_MAX)
 		chan_unmap_desk(&map);
 	else
 		channel->desks[channel->n_desks++] = map;
 	return 0;
 }
 
+static void look_for_desks(struct vee_channel *channel, uint64_t now)
+{
+	/* In place of a hall that was truncated there is a page of zeros: nobody says there any more what is new. */
+	channel->joined =
+		guard_hit(channel->hall_guard) ? UINT32_MAX : load_acquire(channel->hall->joined);
+	chan_each_desk(channel->path, channel->ino, add_desk, channel);
+	channel->look_left_ns -= (int64_t)(os_monotonic_ns() - now);
+}
+
 void chan_find_desks(struct vee_channel *channel)
 {
 	uint64_t now = os_monotonic_ns();
 
-	if (now - channel->looked_ns >= LOOK_AGAIN_NS)
-		channel->looks_left = LOOKS_IN_A_ROW;
-	if (channel->looks_left == 0)
-		return;
-	channel->looks_left--;
+	channel->look_left_ns += (int64_t)(now - channel->looked_ns) / LOOK_SHARE;
+	if (channel->look_left_ns > LOOK_MOST_NS)
+		channel->look_left_ns = LOOK_MOST_NS;
 	channel->looked_ns = now;
-	channel->joined = load_acquire(channel->hall->joined);
-	chan_each_desk(channel->path, channel->ino, add_desk, channel);
+	if (channel->look_left_ns > 0)
+		look_for_desks(channel, now);
+}
+
+/* Those who may write the hall can silence it: then the folder's time tells. */
+void chan_find_desks_of_others(struct vee_channel *channel)
+{
+	char folder[CHAN_PATH_SIZE];
+	struct stat st;
+	int64_t changed;
+
+	if (!(channel->header->mode & 0044) ||
+	    chan_readers_path(channel->path, channel->ino, folder, sizeof(folder)) < 0 ||
+	    os_stat(folder, &st) < 0)
+		return;
+	changed = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
+	if (changed == channel->folder_changed && chan_clock() - changed > FOLDER_TICK_NS)
+		return;
+	channel->folder_changed = changed;
+	/* That a reliable reader of another user is seen is worth what it takes. */
+	if (channel->others_reliable)
+		look_for_desks(channel, os_monotonic_ns());
+	else
+		chan_find_desks(channel);
 }
 
 /* --- the reader --- */
@@ -520,5 +560,5 @@ void chan_seat_leave(struct vee_channel *channel)
 	__atomic_store_n(&seat->state, CHAN_SEAT_CLOSED, __ATOMIC_RELEASE);
 	/* A writer that waits for us. */
 	__atomic_fetch_add(&seat->turns, 1, __ATOMIC_SEQ_CST);
-	os_futex_wake(&seat->turns, 1);
+	os_futex_wake(&seat->turns, INT32_MAX);
 }

@@ -255,8 +255,9 @@ void chan_publish_cursor(struct vee_channel *channel)
 	channel->published = channel->pos;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_ROOM */
 	wait_pos = chan_load(channel->header->wait_pos);
+	/* All: who may read the desk may sleep there too. */
 	if (wait_pos && channel->pos >= wait_pos)
-		os_futex_wake(&seat->turns, 1);
+		os_futex_wake(&seat->turns, INT32_MAX);
 }
 
 /* --- the writer --- */
@@ -388,6 +389,7 @@ int chan_wait_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadl
 
 	keep_doorbell(channel);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_JOIN */
+	chan_find_desks_of_others(channel);
 	if (likely(!find_any(channel, pos, 0, &blocker)))
 		return 0;
 	chan_store(header->wait_pos, pos);

@@ -262,7 +262,7 @@ static void __attribute__((noreturn)) run_reader(unsigned who)
 	become(who >= THIRD_BLOCKING ? user_third : user_writer);
 	ledger->readers[who].next = 1;
 	/* The hostile ones come first. */
-	while (any_hostile && who >= THIRD_BLOCKING && ledger->tricks < 60)
+	for (unsigned i = 0; i < 1000 && any_hostile && who >= THIRD_BLOCKING && ledger->tricks < 60; i++)
 		pause_us(1000);
 reopen:
 	channel = open_reader(who);
@@ -608,6 +608,7 @@ static void __attribute__((noreturn)) run_hostile(void)
 
 	become(user_hostile);
 	setpriority(PRIO_PROCESS, 0, 10);
+	signal(SIGALRM, SIG_DFL);
 	while (stat(name, &st) < 0)
 		pause_us(100);
 	snprintf(desks, sizeof(desks), "%.64s/.c.%llu.readers", folder,
@@ -615,6 +616,7 @@ static void __attribute__((noreturn)) run_hostile(void)
 	for (; !ledger->over; ledger->tricks++) {
 		const struct victim *victim;
 
+		alarm(2); /* it may hang in what it has done to itself */
 		look_for_victims();
 		if (!n_victims)
 			continue;
