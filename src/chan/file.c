@@ -350,6 +350,9 @@ static bool give_doorbell(struct vee_channel *channel)
 
 	if (channel->forks != chan_forks || !channel->doorbell)
 		return true;
+	/* Truncated: who holds it is not known any more, and the thread's list of robust mutexes may lead through it. */
+	if (guard_hit(channel->writer ? channel->guard : channel->desks[0].guard))
+		return false;
 	if (channel->writer)
 		return chan_doorbell_give(&header->doorbells[header->doorbell % CHAN_DOORBELLS],
 					  channel->doorbell);
@@ -360,6 +363,8 @@ void chan_free_handle(struct vee_channel *channel, bool keep_header)
 {
 	chan_unmap_desks(channel);
 	if (channel->header && keep_header) {
+		guard_add(channel->header, CHAN_RING_AT, PROT_READ | PROT_WRITE);
+		guard_remove(channel->file_guard);
 		os_munmap((char *)channel->header + CHAN_RING_AT,
 			  channel->file_size - CHAN_RING_AT);
 	} else if (channel->header) {

@@ -406,10 +406,11 @@ static void a_channel_cut_ahead_of_the_writer_is_eio(void **state)
 
 static void waiting_for_nothing(void)
 {
+	const struct timespec two_seconds = {2, 0};
 	struct vee_channel *reader = open_path();
 
 	say();
-	CHECK(read_error(reader, &long_time) == EIO);
+	CHECK(read_error(reader, &two_seconds) == EIO);
 	vee_channel_close(reader);
 }
 
