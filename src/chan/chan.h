@@ -78,7 +78,8 @@ struct vee_channel {
 	struct guard *hall_guard;
 	uint32_t joined; /* hall->joined, when the desks were looked for */
 	uint64_t looked_ns;
-	unsigned looks_left;
+	int64_t look_left_ns;
+	int64_t folder_changed;
 	unsigned n_desks;
 	struct chan_desk_map desks[CHAN_DESKS_MAX];
 
@@ -160,12 +161,15 @@ bool chan_writer_is_dead(const struct vee_channel *channel);
 
 /* --- desk.c --- */
 
+uint32_t chan_random(void);
 struct chan_seat *chan_seat_at(const struct chan_desk *desk, uint32_t number);
 /* The reader takes a seat at its user's desk, which is made if need be. */
 int chan_seat_take(struct vee_channel *channel);
 void chan_seat_leave(struct vee_channel *channel);
 /* The writer finds desks that are new. */
 void chan_find_desks(struct vee_channel *channel);
+/* CHAN_JOIN: after intent, before the cursors. */
+void chan_find_desks_of_others(struct vee_channel *channel);
 /* The folder and its hall, for a file that is about to get its name. */
 int chan_make_hall(const char *path, uint64_t ino, uint32_t mode);
 int chan_map_hall(struct vee_channel *channel);

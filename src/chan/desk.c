@@ -14,13 +14,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define DESK_SIZE  (CHAN_SEATS_AT + CHAN_SEATS * CHAN_SEAT_SIZE)
-#define DESK_NAMES 8u
-/* Whoever may read may say that a desk is new: so often in a row the folder is looked at, then once in so long. */
-#define LOOKS_IN_A_ROW 64u
-#define LOOK_AGAIN_NS  10000000ull
+#define DESK_TRIES 64u
+#define HEX	   "0123456789abcdef"
+/* A user's desks that a writer looks at: one, but for races. */
+#define DESKS_A_USER 8u
+/* Whoever may read may say that a desk is new, and fill the folder: looks take an eighth of the time, and so much at once. */
+#define LOOK_SHARE   8
+#define LOOK_MOST_NS 4000000ll
+/* Two changes of a folder so close together may have the same time. */
+#define FOLDER_TICK_NS 20000000ll
 
 struct chan_seat *chan_seat_at(const struct chan_desk *desk, uint32_t number)
 {
@@ -37,6 +43,16 @@ bool chan_seat_is_dead(const struct chan_desk_map *map, const struct chan_seat *
 	owner = (struct chan_owner){chan_load(seat->pid), chan_load(seat->start),
 				    chan_load(seat->pid_ns)};
 	return chan_owner_is_dead(&owner, map->ino);
+}
+
+/* What nobody can guess. */
+uint32_t chan_random(void)
+{
+	uint32_t value = 0;
+
+	if (getrandom(&value, sizeof(value), GRND_NONBLOCK) != sizeof(value))
+		value = (uint32_t)os_monotonic_ns() * 2654435761u ^ (uint32_t)os_gettid();
+	return value;
 }
 
 /* --- files --- */
@@ -56,9 +72,12 @@ int chan_each_desk(const char *path, uint64_t ino,
 		unsigned long uid = strtoul(entry->d_name, &end, 10);
 		struct stat st;
 
-		if (end == entry->d_name || (*end && *end != '.') || strlen(entry->d_name) > 20)
+		/* "UID", or "UID.RANDOM" */
+		if (end == entry->d_name || uid > UINT32_MAX ||
+		    (*end && (*end != '.' || strspn(end + 1, HEX) != strlen(end + 1) ||
+			      strlen(end + 1) != 8)))
 			continue;
-		snprintf(file, sizeof(file), "%s/%s", folder, entry->d_name);
+		snprintf(file, sizeof(file), "%s/%.20s", folder, entry->d_name);
 		/* What somebody else has put there is none. */
 		if (os_lstat(file, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == uid &&
 		    st.st_size == DESK_SIZE)
@@ -139,51 +158,64 @@ static int make_desk(const char *file)
 	return ret;
 }
 
+/* Who has made the desk may have died before it said so. */
 static void say_joined(struct vee_channel *channel)
 {
+	struct chan_desk *desk = channel->desks[0].desk;
+
+	if (load_acquire(desk->announced))
+		return;
 	__atomic_fetch_add(&channel->hall->joined, 1, __ATOMIC_SEQ_CST);
 	os_membarrier();
+	__atomic_store_n(&desk->announced, 1, __ATOMIC_RELEASE);
 }
 
-/* Somebody else may have taken our name in a folder where all can write: then another. */
+struct search {
+	struct vee_channel *channel;
+	uint32_t uid;
+	int *ret_fd;
+};
+
+static int take_if_own(void *arg, const char *file, uint32_t uid)
+{
+	struct search *search = arg;
+
+	return uid == search->uid &&
+	       map_desk(file, O_RDWR, uid, &search->channel->desks[0], search->ret_fd) == 0;
+}
+
+/* In a folder where all can write somebody else may have taken our name: then another one, that nobody can guess. */
 static int own_desk(struct vee_channel *channel, int *ret_fd)
 {
 	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 32];
-	uint32_t uid = os_geteuid();
+	struct search search = {channel, os_geteuid(), ret_fd};
 	int ret = chan_readers_path(channel->path, channel->ino, folder, sizeof(folder));
 
-	for (unsigned i = 0; ret == 0 && i < DESK_NAMES; i++) {
-		bool made = false;
-
-		if (i == 0)
-			snprintf(file, sizeof(file), "%s/%u", folder, uid);
-		else
-			snprintf(file, sizeof(file), "%s/%u.%u", folder, uid, i);
-		ret = map_desk(file, O_RDWR, uid, &channel->desks[0], ret_fd);
-		if (ret == -ENOENT) {
-			ret = make_desk(file);
-			made = ret == 0;
-			if (ret == 0 || ret == -EEXIST)
-				ret = map_desk(file, O_RDWR, uid, &channel->desks[0], ret_fd);
-		}
-		if (ret == 0) {
-			channel->n_desks = 1;
-			if (made)
-				say_joined(channel);
-			return 0;
-		}
-		if (ret == -EPROTO || ret == -EACCES || ret == -ELOOP)
-			ret = 0;
+	if (ret < 0)
+		return ret;
+	snprintf(file, sizeof(file), "%s/%u", folder, search.uid);
+	channel->n_desks = take_if_own(&search, file, search.uid) ||
+			   chan_each_desk(channel->path, channel->ino, take_if_own, &search) == 1;
+	for (unsigned i = 0; !channel->n_desks && i < DESK_TRIES; i++) {
+		ret = make_desk(file);
+		if (ret == 0 || ret == -EEXIST)
+			channel->n_desks = take_if_own(&search, file, search.uid);
+		else if (ret != -EPROTO)
+			break;
+		snprintf(file, sizeof(file), "%s/%u.%08x", folder, search.uid, chan_random());
 	}
-	if (ret == 0)
-		ret = -EACCES;
+	if (channel->n_desks) {
+		say_joined(channel);
+		return 0;
+	}
+	ret = ret < 0 ? ret : -EACCES;
 	chan_errorf("%s: no place for a reader of this user: %s", folder, strerror(-ret));
 	return ret;
 }
 
 int chan_make_hall(const char *path, uint64_t ino, uint32_t mode)
 {
-	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 8];
+	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 16];
 	int ret = chan_readers_path(path, ino, folder, sizeof(folder)), fd;
 
 	if (ret == 0)
@@ -198,6 +230,10 @@ int chan_make_hall(const char *path, uint64_t ino, uint32_t mode)
 	if (ret == 0)
 		ret = os_fchmod(fd, 0600 | (mode & 0040 ? 0060 : 0) | (mode & 0004 ? 0006 : 0));
 	os_close(fd);
+	/* Our own desk is there before anybody else can tell lies. */
+	snprintf(file, sizeof(file), "%s/%u", folder, os_geteuid());
+	if (ret == 0)
+		ret = make_desk(file);
 	if (ret == 0)
 		ret = os_chmod(folder,
 			       0700 | (mode & 0040 ? 01070 : 0) | (mode & 0004 ? 01007 : 0));
@@ -367,31 +403,63 @@ static int add_desk(void *arg, const char *file, uint32_t uid)
 {
 	struct vee_channel *channel = arg;
 	struct chan_desk_map map;
+	unsigned of_user = 0;
 	bool known = false;
 
-	if (channel->n_desks == CHAN_DESKS_MAX || map_desk(file, O_RDONLY, uid, &map, NULL) < 0)
+	if (map_desk(file, O_RDONLY, uid, &map, NULL) < 0)
 		return 0;
-	for (unsigned i = 0; i < channel->n_desks; i++)
+	for (unsigned i = 0; i < channel->n_desks; i++) {
 		known |= channel->desks[i].ino == map.ino;
-	if (known)
+		of_user += channel->desks[i].uid == uid;
+	}
+	if (known || of_user == DESKS_A_USER || channel->n_desks == CHAN_DESKS_MAX)
 		chan_unmap_desk(&map);
 	else
 		channel->desks[channel->n_desks++] = map;
 	return 0;
 }
 
+static void look_for_desks(struct vee_channel *channel, uint64_t now)
+{
+	/* In place of a hall that was truncated there is a page of zeros: nobody says there any more what is new. */
+	channel->joined =
+		guard_hit(channel->hall_guard) ? UINT32_MAX : load_acquire(channel->hall->joined);
+	chan_each_desk(channel->path, channel->ino, add_desk, channel);
+	channel->look_left_ns -= (int64_t)(os_monotonic_ns() - now);
+}
+
 void chan_find_desks(struct vee_channel *channel)
 {
 	uint64_t now = os_monotonic_ns();
 
-	if (now - channel->looked_ns >= LOOK_AGAIN_NS)
-		channel->looks_left = LOOKS_IN_A_ROW;
-	if (channel->looks_left == 0)
-		return;
-	channel->looks_left--;
+	channel->look_left_ns += (int64_t)(now - channel->looked_ns) / LOOK_SHARE;
+	if (channel->look_left_ns > LOOK_MOST_NS)
+		channel->look_left_ns = LOOK_MOST_NS;
 	channel->looked_ns = now;
-	channel->joined = load_acquire(channel->hall->joined);
-	chan_each_desk(channel->path, channel->ino, add_desk, channel);
+	if (channel->look_left_ns > 0)
+		look_for_desks(channel, now);
+}
+
+/* Those who may write the hall can silence it: then the folder's time tells. */
+void chan_find_desks_of_others(struct vee_channel *channel)
+{
+	char folder[CHAN_PATH_SIZE];
+	struct stat st;
+	int64_t changed;
+
+	if (!(channel->header->mode & 0044) ||
+	    chan_readers_path(channel->path, channel->ino, folder, sizeof(folder)) < 0 ||
+	    os_stat(folder, &st) < 0)
+		return;
+	changed = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
+	if (changed == channel->folder_changed && chan_clock() - changed > FOLDER_TICK_NS)
+		return;
+	channel->folder_changed = changed;
+	/* That a reliable reader of another user is seen is worth what it takes. */
+	if (channel->others_reliable)
+		look_for_desks(channel, os_monotonic_ns());
+	else
+		chan_find_desks(channel);
 }
 
 /* --- the reader --- */
@@ -420,12 +488,14 @@ static void fill_seat(struct vee_channel *channel, struct chan_seat *seat)
 	struct chan_owner self;
 	struct timespec now = {0, 0};
 	uint32_t generation = seat->generation + 1, turns = seat->turns + 1;
+	uint32_t socket = seat->socket;
 
 	chan_store(seat->state, CHAN_SEAT_FREE);
 	memset((char *)seat + sizeof(seat->doorbell), 0, sizeof(*seat) - sizeof(seat->doorbell));
 	chan_owner_self(&self);
 	seat->generation = generation;
 	seat->turns = turns;
+	seat->socket = socket;
 	seat->pid = self.pid;
 	seat->start = self.start;
 	seat->pid_ns = self.pid_ns;
@@ -498,5 +568,5 @@ void chan_seat_leave(struct vee_channel *channel)
 	__atomic_store_n(&seat->state, CHAN_SEAT_CLOSED, __ATOMIC_RELEASE);
 	/* A writer that waits for us. */
 	__atomic_fetch_add(&seat->turns, 1, __ATOMIC_SEQ_CST);
-	os_futex_wake(&seat->turns, 1);
+	os_futex_wake(&seat->turns, INT32_MAX);
 }

@@ -177,15 +177,16 @@ static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 	struct chan_view view;
 	uint64_t word;
 
-	if (unlikely(!chan_is_ours(channel, false)) || unlikely(channel->peeked) ||
-	    unlikely(channel->poll != NULL))
+	if (unlikely(channel->writer) || unlikely(channel->forks != chan_forks) ||
+	    unlikely(channel->peeked) || unlikely(channel->poll != NULL))
 		return -EAGAIN;
 	word = load_acquire(*chan_word_at(channel, channel->pos)); /* CHAN_PUBLISH */
 	if (!chan_word_is(word, channel->next) || unlikely(word & (CHAN_PAD | CHAN_EPOCH)) ||
 	    unlikely(!chan_view(channel, channel->pos, word, &view)) || unlikely(view.size > size))
 		return -EAGAIN;
 	chan_copy_out(buf, view.data, view.size);
-	if (unlikely(chan_lapped(channel, channel->pos)))
+	/* GUARD_HIT: what was copied may be zeros from now on. */
+	if (unlikely(chan_lapped(channel, channel->pos)) || unlikely(guard_hit(channel->guard)))
 		return -EAGAIN;
 	if (view.time)
 		channel->time = view.time;

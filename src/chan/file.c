@@ -189,7 +189,7 @@ int chan_map_file(struct vee_channel *channel, bool write)
 	return 0;
 }
 
-static int fill_new(int fd, uint64_t ring_size, uint32_t mode)
+static int fill_new(int fd, uint64_t ring_size, uint32_t mode, bool others_reliable)
 {
 	int ret = os_ftruncate(fd, CHAN_RING_AT + ring_size);
 	struct chan_header *header;
@@ -208,7 +208,8 @@ static int fill_new(int fd, uint64_t ring_size, uint32_t mode)
 	header->libc_word = (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
 	header->ring_size = ring_size;
 	header->signature = signature();
-	header->uid = os_geteuid();
+	header->uid = header->writer_uid = os_geteuid();
+	header->others_reliable = others_reliable;
 	header->mode = mode;
 	header->sections[0] = (struct chan_section){.pos = 1, .seq = 1, .epoch = 1};
 	for (unsigned i = 0; i < CHAN_DOORBELLS; i++)
@@ -220,7 +221,7 @@ static int fill_new(int fd, uint64_t ring_size, uint32_t mode)
 }
 
 /* Whoever sees the name sees it whole. -EEXIST: another was quicker. */
-static int make_file(const char *path, uint64_t ring_size, uint32_t mode)
+static int make_file(const char *path, uint64_t ring_size, uint32_t mode, bool others_reliable)
 {
 	char made[CHAN_PATH_SIZE + 32];
 	const char *base = strrchr(path, '/') + 1;
@@ -234,7 +235,7 @@ static int make_file(const char *path, uint64_t ring_size, uint32_t mode)
 		chan_errorf("%s: can't be made: %s", path, strerror(-fd));
 		return fd;
 	}
-	ret = fill_new(fd, ring_size, mode);
+	ret = fill_new(fd, ring_size, mode, others_reliable);
 	if (ret == 0)
 		ret = os_fstat(fd, &st);
 	os_close(fd);
@@ -338,7 +339,7 @@ static int open_or_make(struct vee_channel *channel,
 		ret = options->flags & VEE_CHANNEL_NEW ? -ENOENT : chan_map_file(channel, true);
 		if (ret != -ENOENT)
 			return ret;
-		ret = make_file(channel->path, ring_size, mode);
+		ret = make_file(channel->path, ring_size, mode, channel->others_reliable);
 		if (ret == -EEXIST && options->flags & VEE_CHANNEL_NEW)
 			chan_errorf("%s: is there already", channel->path);
 		else if (ret == 0)

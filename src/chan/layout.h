@@ -174,7 +174,8 @@ struct chan_desk {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t seats_ready;
-	uint8_t pad0[48];
+	uint32_t announced; /* the writer was told of it */
+	uint8_t pad0[44];
 
 	/* Line 1: what the writer looks at after each message. */
 	uint64_t
@@ -220,9 +221,11 @@ struct chan_seat {
 	uint64_t next;	 /* its sequence number */
 	uint64_t received, lost;
 	uint64_t
-		armed; /* it polls, and wants a byte in its FIFO once there is this message; 0: none */
+		armed; /* it polls, and wants a byte in its socket once there is this message; 0: none */
 	uint32_t turns; /* grows with each change of cursor; the writer sleeps on it */
-	uint8_t pad3[20];
+	uint32_t
+		socket; /* in its name, of this reader's or of the one before: what nobody can guess */
+	uint8_t pad3[16];
 
 	uint8_t pad4[64];
 };

@@ -21,6 +21,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* Whoever floods the socket keeps the reader awake, but does not hold it. */
+#define DRAIN_MOST 64u
+
 struct chan_poll {
 	int epoll, socket, pidfd;
 	uint32_t pidfd_epoch;
@@ -28,13 +31,14 @@ struct chan_poll {
 	char path[CHAN_PATH_SIZE + 32];
 };
 
-static int socket_path(const struct vee_channel *channel, uint32_t uid, unsigned seat, char *buf,
-		       size_t size)
+static int socket_path(const struct vee_channel *channel, uint32_t uid, unsigned seat,
+		       uint32_t number, char *buf, size_t size)
 {
 	char folder[CHAN_PATH_SIZE];
 	int ret = chan_readers_path(channel->path, channel->ino, folder, sizeof(folder));
 
-	if (ret == 0 && (size_t)snprintf(buf, size, "%s/poll-%u-%u", folder, uid, seat) >= size)
+	if (ret == 0 &&
+	    (size_t)snprintf(buf, size, "%s/poll-%u-%u-%08x", folder, uid, seat, number) >= size)
 		ret = -ENAMETOOLONG;
 	return ret;
 }
@@ -78,7 +82,6 @@ static int bind_to(int fd, char *path)
 	struct sockaddr_un address;
 	int dir, ret = address_of(path, &address, &dir);
 
-	os_unlink(path);
 	if (ret == 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		ret = -errno;
 	if (dir >= 0)
@@ -96,11 +99,17 @@ static int watch(struct chan_poll *poll, int fd)
 
 static int open_all(struct vee_channel *channel, struct chan_poll *poll)
 {
-	int ret = socket_path(channel, channel->desks[0].uid, channel->seat_number, poll->path,
+	uint32_t uid = channel->desks[0].uid;
+	int ret = socket_path(channel, uid, channel->seat_number, channel->seat->socket, poll->path,
 			      sizeof(poll->path));
 
 	if (ret < 0)
 		return ret;
+	/* A reader's that was killed here. */
+	os_unlink(poll->path);
+	chan_store(channel->seat->socket, chan_random());
+	socket_path(channel, uid, channel->seat_number, channel->seat->socket, poll->path,
+		    sizeof(poll->path));
 	poll->epoll = epoll_create1(EPOLL_CLOEXEC);
 	poll->socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (poll->epoll < 0 || poll->socket < 0)
@@ -146,8 +155,9 @@ static void set_readable(struct chan_poll *poll, bool readable)
 	if (readable)
 		send_byte(poll->socket, poll->path);
 	else
-		while (os_read(poll->socket, bytes, sizeof(bytes)) > 0)
-			;
+		for (unsigned i = 0; i < DRAIN_MOST; i++)
+			if (os_read(poll->socket, bytes, sizeof(bytes)) <= 0)
+				break;
 }
 
 static bool has_something(const struct vee_channel *channel)
@@ -247,7 +257,8 @@ void chan_poll_ring(struct vee_channel *channel, const struct chan_desk_map *map
 		uint64_t armed = chan_load(seat->armed);
 
 		if (armed && armed <= seq &&
-		    socket_path(channel, map->uid, i, path, sizeof(path)) == 0)
+		    socket_path(channel, map->uid, i, chan_load(seat->socket), path,
+				sizeof(path)) == 0)
 			ring(path);
 	}
 }

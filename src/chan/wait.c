@@ -165,15 +165,16 @@ static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until
 	uint32_t value = load_acquire(*bell);
 	struct os_futex list[2] = {{wake, (uintptr_t)&header->wake, OS_FUTEX_32, 0},
 				   {value, (uintptr_t)bell, OS_FUTEX_32, 0}};
-	uint64_t soon = os_monotonic_ns() + LOOK_LAST_NS;
+	uint64_t now = os_monotonic_ns(), soon = now + LOOK_LAST_NS;
 	bool held = chan_doorbell_tid(value);
 	int ret;
 
 	*ret_rang = false;
-	if (no_waitv || (!held && until == UINT64_MAX))
-		until = until < soon ? until : soon;
 	if (no_waitv)
-		return os_futex_wait(&header->wake, wake, until);
+		return os_futex_wait(&header->wake, wake, until < soon ? until : soon);
+	/* Nobody's death would end it. */
+	if (!held && until > now + LOOK_NS)
+		until = now + LOOK_NS;
 	/* One alone too: the other call does not go on after a handler with SA_RESTART. */
 	ret = os_futex_waitv(list, held ? 2 : 1, until);
 	if (ret == -ENOSYS || ret == -EPERM || ret == -EINVAL)
@@ -254,8 +255,9 @@ void chan_publish_cursor(struct vee_channel *channel)
 	channel->published = channel->pos;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_ROOM */
 	wait_pos = chan_load(channel->header->wait_pos);
+	/* All: who may read the desk may sleep there too. */
 	if (wait_pos && channel->pos >= wait_pos)
-		os_futex_wake(&seat->turns, 1);
+		os_futex_wake(&seat->turns, INT32_MAX);
 }
 
 /* --- the writer --- */
@@ -387,6 +389,7 @@ int chan_wait_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadl
 
 	keep_doorbell(channel);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_JOIN */
+	chan_find_desks_of_others(channel);
 	if (likely(!find_any(channel, pos, 0, &blocker)))
 		return 0;
 	chan_store(header->wait_pos, pos);

@@ -21,12 +21,22 @@ static uint64_t section_lines(const struct vee_channel *channel)
 	return channel->lines / CHAN_SECTIONS;
 }
 
+static bool is_truncated(const struct vee_channel *channel)
+{
+	struct stat st;
+
+	return os_stat(channel->path, &st) == 0 && st.st_ino == channel->ino &&
+	       (uint64_t)st.st_size < channel->file_size;
+}
+
 /* The first lap: so that no touch of the memory fails. */
 static int populate(const struct vee_channel *channel, uint64_t from, uint64_t lines)
 {
 	int ret = os_madvise(chan_at(channel, from), lines * CHAN_LINE, MADV_POPULATE_WRITE);
 	struct stat st;
 
+	if (ret == -EFAULT && is_truncated(channel))
+		return -EIO;
 	/* Linux before 5.14 does not know it; what fails then is caught by the guard. */
 	if (ret == -EINVAL)
 		return 0;

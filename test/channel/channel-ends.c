@@ -363,7 +363,8 @@ static void a_follower_goes_on_with_the_next_writer(void **state)
 static void a_follower_has_no_end(void **state)
 {
 	struct vee_channel_open_options options = {.flags = VEE_CHANNEL_FOLLOW};
-	struct vee_channel *writer = new_writer(0), *reader = vee_channel_open(channel_name, &options);
+	struct vee_channel *writer = new_writer(0),
+			   *reader = vee_channel_open(channel_name, &options);
 	int fd = vee_channel_poll_fd(reader);
 
 	(void)state;

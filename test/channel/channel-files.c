@@ -178,10 +178,11 @@ static void no_link_is_followed(void **state)
 static void options_that_cannot_be_are_refused(void **state)
 {
 	static const struct vee_channel_create_options bad[] = {
-		{.ring_size = 1},	  {.ring_size = 32 * KIB}, {.ring_size = 65 * KIB},
-		{.ring_size = 1ul << 40}, {.mode = 010000},	   {.mode = 04700},
-		{.stamp_every = 1025},	  {.flags = 4},		   {.stall_ns = -1},
-		{.ring_size = SIZE_MAX},
+		{.ring_size = 1},	 {.ring_size = 32 * KIB},
+		{.ring_size = 65 * KIB}, {.ring_size = 1ul << 40},
+		{.mode = 010000},	 {.mode = 04700},
+		{.stamp_every = 1025},	 {.flags = 4},
+		{.stall_ns = -1},	 {.ring_size = SIZE_MAX},
 	};
 	static const struct vee_channel_open_options worse[] = {
 		{.start = 4}, {.policy = 2}, {.stall = 3}, {.stall_ns = -1}, {.flags = 2},
@@ -716,9 +717,8 @@ static void foreign_reliable(void)
 
 static void another_user_may_be_reliable_if_the_writer_says_so(void **state)
 {
-	struct vee_channel_create_options options = {.ring_size = RING_LEAST,
-						     .mode = 0644,
-						     .flags = VEE_CHANNEL_OTHERS_RELIABLE};
+	struct vee_channel_create_options options = {
+		.ring_size = RING_LEAST, .mode = 0644, .flags = VEE_CHANNEL_OTHERS_RELIABLE};
 	struct vee_channel *writer;
 	struct child reader;
 
@@ -931,8 +931,8 @@ static void write_ten_thousand(void)
 			unsigned number;
 
 			CHECK(reader);
-			CHECK(vee_channel_timedread(reader, &number, sizeof(number), NULL,
-						    &none) == sizeof(number));
+			CHECK(vee_channel_timedread(reader, &number, sizeof(number), NULL, &none) ==
+			      sizeof(number));
 			CHECK(number == i);
 			vee_channel_close(reader);
 		}

@@ -5,8 +5,8 @@
 
 static void each_size_arrives_whole(void **state)
 {
-	static const size_t sizes[] = {0,  1,  7,  8,  9,  15,	16,  17,   31,	 32,	33,
-				       39, 40, 41, 47, 48, 49,	55,  56,   57,	 63,	64,
+	static const size_t sizes[] = {0,  1,  7,  8,  9,  15,	16,  17,   31,	 32,   33,
+				       39, 40, 41, 47, 48, 49,	55,  56,   57,	 63,   64,
 				       65, 71, 72, 73, 79, 111, 112, 4095, 4096, 4097, 16000};
 	struct vee_channel *writer = new_writer(RING_LEAST), *reader = new_reader(0);
 	uint64_t number = 0;

@@ -451,9 +451,8 @@ static void a_late_reliable_reader_loses_nothing_from_its_start_on(void **state)
 
 static struct vee_channel *stalling_reader(enum vee_channel_stall stall, int64_t stall_ns)
 {
-	struct vee_channel_open_options options = {.policy = VEE_CHANNEL_RELIABLE,
-						   .stall = stall,
-						   .stall_ns = stall_ns};
+	struct vee_channel_open_options options = {
+		.policy = VEE_CHANNEL_RELIABLE, .stall = stall, .stall_ns = stall_ns};
 
 	return vee_channel_open(channel_name, &options);
 }

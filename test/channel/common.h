@@ -50,29 +50,29 @@ static const struct timespec none = {0, 0}, soon = {0, 100 * MS}, long_time = {2
 
 static pid_t test_thread;
 
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: process %d: not so: %s (errno: %s)\n", __FILE__,   \
-				__LINE__, (int)getpid(), #condition, strerror(errno));             \
-			if (gettid() == test_thread)                                               \
-				fail();                                                            \
-			_exit(1);                                                                  \
-		}                                                                                  \
+#define CHECK(condition)                                                                         \
+	do {                                                                                     \
+		if (!(condition)) {                                                              \
+			fprintf(stderr, "%s:%d: process %d: not so: %s (errno: %s)\n", __FILE__, \
+				__LINE__, (int)getpid(), #condition, strerror(errno));           \
+			if (gettid() == test_thread)                                             \
+				fail();                                                          \
+			_exit(1);                                                                \
+		}                                                                                \
 	} while (0)
 
-#define assert_fails(call, error)                                                                  \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		assert_true((intptr_t)(call) == -1);                                               \
-		assert_int_equal(errno, error);                                                    \
+#define assert_fails(call, error)                    \
+	do {                                         \
+		errno = 0;                           \
+		assert_true((intptr_t)(call) == -1); \
+		assert_int_equal(errno, error);      \
 	} while (0)
 
-#define assert_null_and(call, error)                                                               \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		assert_null(call);                                                                 \
-		assert_int_equal(errno, error);                                                    \
+#define assert_null_and(call, error)            \
+	do {                                    \
+		errno = 0;                      \
+		assert_null(call);              \
+		assert_int_equal(errno, error); \
 	} while (0)
 
 static UNUSED int64_t clock_ns(clockid_t clock)

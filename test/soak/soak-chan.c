@@ -153,7 +153,11 @@ static uint64_t mix(uint64_t value)
 
 static uint64_t message_base(uint64_t seq, uint32_t epoch)
 {
-	return mix(round_salt ^ mix(seq * 0x10001 + epoch));
+	uint64_t base = mix(round_salt ^ mix(seq * 0x10001 + epoch));
+
+	if (base % 4 == 0)
+		base = (seq + (base >> 8) % 512) % (UINT64_C(1) << 32) * 4 | base << 34;
+	return base;
 }
 
 static size_t message_size(uint64_t seq, uint32_t epoch)
@@ -179,9 +183,13 @@ static size_t message_size(uint64_t seq, uint32_t epoch)
 	}
 }
 
+/* Some messages are made of words as they are before messages of the next lap (doc/CHANNEL.md): none may be taken for one. */
 static uint64_t message_word(uint64_t base, size_t i)
 {
-	return base + i * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t word = base + i * UINT64_C(0x9e3779b97f4a7c15);
+
+	return base % 4 ? word :
+			  (base / 4 + i / 64 / (1 + (base >> 34) % 16)) << 32 | (word & 0x6000003f);
 }
 
 static void fill(void *at, size_t size, uint64_t base)
@@ -253,25 +261,26 @@ static void write_copy(struct vee_channel *channel, const void *data, size_t siz
 		child_wrong("write of %zu bytes: %s", size, strerror(errno));
 }
 
-static void write_in_place(struct vee_channel *channel, size_t size, uint64_t base)
+static void write_in_place(struct vee_channel *channel, uint64_t seq, size_t size, uint64_t base)
 {
-	size_t most = ring_size / 4 - 16, more = size + dice(2000);
+	size_t most = ring_size / 4 - 16, more = size + dice(2000), junk = dice(most);
 	void *at;
 
 	if (more > most)
 		more = most;
 	/* What is not committed leaves no trace. */
 	if (dice(4) == 0) {
-		at = vee_channel_reserve(channel, dice(most), NULL);
+		at = vee_channel_reserve(channel, junk, NULL);
 		if (!at)
 			child_wrong("reserve: %s", strerror(errno));
-		memset(at, 0x5a, 16);
+		fill(at, junk, (seq + dice(4)) * 4);
 		if (dice(2))
 			vee_channel_abort(channel);
 	}
 	at = vee_channel_reserve(channel, more, NULL);
 	if (!at)
 		child_wrong("reserve of %zu bytes: %s", more, strerror(errno));
+	fill(at, more, dice(2) ? (seq + dice(4)) * 4 : base);
 	fill(at, size, base);
 	if (vee_channel_commit(channel, size) < 0)
 		child_wrong("commit of %zu bytes: %s", size, strerror(errno));
@@ -300,7 +309,7 @@ static void write_one(struct vee_channel *channel, uint64_t seq, uint32_t epoch,
 
 	ledger->begun = seq;
 	if (dice(4) == 0) {
-		write_in_place(channel, size, base);
+		write_in_place(channel, seq, size, base);
 	} else {
 		fill(buf, size, base);
 		write_copy(channel, buf, size);
@@ -543,6 +552,7 @@ static void open_reader(struct life *life)
 		.flags = life->kind->follow ? VEE_CHANNEL_FOLLOW : 0};
 	uint64_t next;
 
+again:
 	life->dropped = options.stall == VEE_CHANNEL_STALL_DROP;
 	while (!(life->channel = vee_channel_open(name, &options))) {
 		if (errno == ERANGE && options.start == VEE_CHANNEL_SEQUENCE)
@@ -557,6 +567,12 @@ static void open_reader(struct life *life)
 	next = stat_of(life->channel).next;
 	if (options.start == VEE_CHANNEL_SEQUENCE)
 		return;
+	/* A writer that waited for room, and so let no other wait for it below, waits no longer. */
+	if (next <= life->at.next && options.policy == VEE_CHANNEL_RELIABLE) {
+		vee_channel_close(life->channel);
+		options.start = VEE_CHANNEL_SEQUENCE;
+		goto again;
+	}
 	if (next <= life->at.next)
 		child_wrong("%s: %llu was out of range, and the oldest is %llu", life->kind->name,
 			    (unsigned long long)life->at.next, (unsigned long long)next);
