@@ -38,11 +38,6 @@ uint32_t chan_doorbell_take(struct chan_doorbell *doorbell)
 
 	if (error == EOWNERDEAD)
 		error = pthread_mutex_consistent(&doorbell->mutex);
-	/* Ours already: another thread has closed what this one had opened. */
-	if (error == EBUSY &&
-	    chan_doorbell_tid(load_acquire(*arena_mutex_word(&doorbell->mutex))) ==
-		    (uint32_t)os_gettid())
-		error = 0;
 	if (error)
 		return 0;
 	held++;
