@@ -35,8 +35,10 @@ static int populate(const struct vee_channel *channel, uint64_t from, uint64_t l
 	int ret = os_madvise(chan_at(channel, from), lines * CHAN_LINE, MADV_POPULATE_WRITE);
 	struct stat st;
 
-	if (ret == -EFAULT && is_truncated(channel))
+	if (ret == -EFAULT && is_truncated(channel)) {
+		__atomic_store_n(&channel->file_guard->hit, 1, __ATOMIC_RELAXED); /* for good */
 		return -EIO;
+	}
 	/* Linux before 5.14 does not know it; what fails then is caught by the guard. */
 	if (ret == -EINVAL)
 		return 0;
