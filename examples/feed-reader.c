@@ -119,9 +119,12 @@ static int read_all(struct vee_channel *channel, const char *name, long dawdle_u
 	struct vee_channel_message message;
 	struct vee_channel_stat stat;
 	struct quote quote;
+	uint64_t first = 0;
 	int status;
 
 	while (next(channel, &quote, &message)) {
+		if (!first)
+			first = message.sequence - message.lost;
 		if (message.lost)
 			printf("lost %" PRIu64 ": %" PRIu64 " to %" PRIu64 "\n", message.lost,
 			       message.sequence - message.lost, message.sequence - 1);
@@ -129,7 +132,8 @@ static int read_all(struct vee_channel *channel, const char *name, long dawdle_u
 	}
 	status = stopped ? 0 : end(name);
 	vee_channel_stat(channel, &stat);
-	printf("read %" PRIu64 ", lost %" PRIu64 "\n", stat.received, stat.lost);
+	printf("read %" PRIu64 ", lost %" PRIu64 ", from %" PRIu64 " on\n", stat.received,
+	       stat.lost, first);
 	return status;
 }
 
