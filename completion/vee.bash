@@ -12,6 +12,13 @@ _vee_objects()
 		awk -v column="$2" 'NF == 0 { exit } NR > 1 && $column != "0x00000000" { print $column }'
 }
 
+# $1: the namespace, or nothing. Not by `vee chan ls`, which looks into each.
+_vee_channels()
+{
+	local dir=${VEE_DIR:-/dev/shm/vee-$EUID}
+	ls -- "$dir/${1:-${VEE_NS:-default}}/chan" 2>/dev/null
+}
+
 # Where the command that `vee run` runs stands on the line; nothing if it is not there yet.
 _vee_run_command_at()
 {
@@ -39,7 +46,7 @@ _vee()
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'run ls rm msg ns limits check gc --help --version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'run ls rm msg chan ns limits check gc --help --version' -- "$cur")
 		return
 	fi
 	if [[ $command == run ]]; then
@@ -53,13 +60,14 @@ _vee()
 			return
 		fi
 	fi
-	if [[ $prev == --ns || $prev == -n ]]; then
+	if [[ $prev == --ns || ($prev == -n && $command != chan) ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_vee_namespaces)" -- "$cur")
 		return
 	fi
 	for ((i = 2; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		-n | --ns) ns=${COMP_WORDS[i + 1]} ;;
+		-n) [[ $command == chan ]] || ns=${COMP_WORDS[i + 1]} ;;
+		--ns) ns=${COMP_WORDS[i + 1]} ;;
 		-[mMsSqQ] | --shmem-id | --shmem-key | --semaphore-id | --semaphore-key | --queue-id | --queue-key)
 			last=${COMP_WORDS[i]}
 			;;
@@ -73,7 +81,7 @@ _vee()
 		fi
 		words='--ns --private --verbose --help'
 		;;
-	ls) words='--shmems --semaphores --queues --json --ns --help' ;;
+	ls) words='--shmems --semaphores --queues --channels --json --ns --help' ;;
 	rm)
 		words='--shmem-id --shmem-key --semaphore-id --semaphore-key --queue-id --queue-key --all --ns --help'
 		if [[ $cur != -* ]]; then
@@ -103,6 +111,40 @@ _vee()
 			peek) ((COMP_CWORD > 2)) && words='--key --id --type --except --json --ns --help' ;;
 			esac
 			((COMP_CWORD == 2)) && words='send recv peek --help'
+			;;
+		esac
+		;;
+	chan)
+		case ${COMP_WORDS[2]}:$prev in
+		*:--size) words='64K 1M 4M 16M 64M 256M 1G' ;;
+		*:--mode) words='0600 0640 0644 0660 0666' ;;
+		*:--from) words='oldest last now' ;;
+		*:--on-stall) words='wait drop disconnect' ;;
+		*:--stall | *:--stamp-every | *:-T | *:--timeout | *:-n | *:--count | *:-d | *:--delay) return ;;
+		*)
+			case ${COMP_WORDS[2]} in
+			write)
+				words='--lines --raw --framed --size --mode --new --stall --others-reliable --timeout
+					--stamp-every --ns --help'
+				;;
+			read)
+				words='--lines --raw --framed --json --sequence --time --from --count --timeout --follow --no-wait
+					--reliable --on-stall --stall --lost --ns --help'
+				;;
+			ls) words='--json --noheadings --ns --help' ;;
+			stat) words='--json --ns --help' ;;
+			top) words='--delay --count --json --ns --help' ;;
+			rm) words='--all --ns --help' ;;
+			esac
+			if ((COMP_CWORD == 2)); then
+				words='write read ls stat top rm --help'
+			elif [[ $cur == */* ]]; then
+				compopt -o filenames
+				mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+				return
+			elif [[ $cur != -* && ${COMP_WORDS[2]} != ls ]]; then
+				words=$(_vee_channels "$ns")
+			fi
 			;;
 		esac
 		;;

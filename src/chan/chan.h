@@ -107,7 +107,8 @@ struct vee_channel {
 	struct chan_poll *poll;
 
 	/* Both. */
-	uint32_t doorbell; /* thread that holds ours */
+	uint32_t doorbell; /* thread that holds ours; 0: an earlier handle's does, or none */
+	uint32_t doorbell_number; /* of a writer's */
 	uint64_t ino;
 	struct guard *file_guard;
 	size_t file_size;
@@ -148,8 +149,10 @@ struct chan_owner {
 };
 void chan_owner_self(struct chan_owner *ret_owner);
 void chan_doorbell_init(struct chan_doorbell *doorbell);
-/* Returns the thread that holds it now: this one; or 0: another does. */
+/* Returns the thread that holds it now: this one; or 0: another does, or this one holds too many. */
 uint32_t chan_doorbell_take(struct chan_doorbell *doorbell);
+/* A thread of this process holds it, for a handle that another one has closed: its death says as much of the next handle. */
+bool chan_doorbell_is_left_here(const struct chan_doorbell *doorbell);
 /* false: another thread of this process took it, and holds it to its end: the memory must stay. */
 bool chan_doorbell_give(struct chan_doorbell *doorbell, uint32_t tid);
 uint32_t *chan_doorbell_word(const struct chan_doorbell *doorbell, uint32_t libc_word);

@@ -149,7 +149,6 @@ static int make_desk(const char *file)
 	ret = os_ftruncate(fd, DESK_SIZE);
 	if (ret == 0)
 		ret = os_fallocate(fd, 0, CHAN_PAGE);
-	chan_doorbell_init(&desk.claim);
 	if (ret == 0 && os_write(fd, &desk, sizeof(desk)) != sizeof(desk))
 		ret = -ENOSPC;
 	if (ret == 0)
@@ -472,13 +471,18 @@ static uint32_t libc_word(const struct vee_channel *channel)
 	return channel->header->libc_word;
 }
 
+static bool is_held(const struct vee_channel *channel, const struct chan_seat *seat)
+{
+	return chan_doorbell_tid(
+		load_acquire(*chan_doorbell_word(&seat->doorbell, libc_word(channel))));
+}
+
 static bool is_free(struct vee_channel *channel, struct chan_seat *seat)
 {
 	return seat->state == CHAN_SEAT_FREE ||
 	       chan_seat_is_dead(&channel->desks[0], seat, libc_word(channel)) ||
 	       (seat->state == CHAN_SEAT_CLOSED &&
-		!chan_doorbell_tid(
-			load_acquire(*chan_doorbell_word(&seat->doorbell, libc_word(channel)))));
+		(!is_held(channel, seat) || chan_doorbell_is_left_here(&seat->doorbell)));
 }
 
 static void fill_seat(struct vee_channel *channel, struct chan_seat *seat)
@@ -501,8 +505,11 @@ static void fill_seat(struct vee_channel *channel, struct chan_seat *seat)
 	seat->stall_ns = channel->options.stall_ns;
 	clock_gettime(CLOCK_REALTIME, &now);
 	seat->since = now.tv_sec;
-	chan_doorbell_init(&seat->doorbell);
-	seat->tid = channel->doorbell = chan_doorbell_take(&seat->doorbell);
+	seat->tid = os_gettid();
+	if (!is_held(channel, seat)) {
+		chan_doorbell_init(&seat->doorbell);
+		channel->doorbell = chan_doorbell_take(&seat->doorbell);
+	}
 	__atomic_store_n(&seat->state, CHAN_SEAT_LOSSY, __ATOMIC_RELEASE);
 }
 

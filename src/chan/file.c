@@ -37,9 +37,10 @@ static int absolute_path(const char *name, char *buf, size_t size)
 
 	if (name[0] != '/' && !getcwd(here, sizeof(here)))
 		return -errno;
-	if ((size_t)snprintf(buf, size, "%s%s%s", here, here[0] ? "/" : "", name) >= size)
-		return -ENAMETOOLONG;
-	return 0;
+	if ((size_t)snprintf(buf, size, "%s%s%s", here, here[0] ? "/" : "", name) < size)
+		return 0;
+	chan_errorf("'%.80s ...': the path is too long", name);
+	return -ENAMETOOLONG;
 }
 
 int chan_path(const char *name, char *buf, size_t size)
@@ -63,8 +64,10 @@ int chan_path(const char *name, char *buf, size_t size)
 		chan_errorf("%s", arena_error);
 		return ret;
 	}
-	if (strlen(buf) + length + 8 > size - 64)
+	if (strlen(buf) + length + 8 > size - 64) {
+		chan_errorf("%s: the path is too long", buf);
 		return -ENAMETOOLONG;
+	}
 	strcat(strcat(buf, "/chan/"), name);
 	return 0;
 }
@@ -131,6 +134,11 @@ static int open_file(const char *path, int flags, struct stat *ret_stat)
 {
 	int fd = os_open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0), ret;
 
+	/* A folder, a socket. */
+	if (fd == -EISDIR || fd == -ENXIO) {
+		chan_errorf("%s: none of vee's channels", path);
+		return -EPROTO;
+	}
 	if (fd < 0) {
 		chan_errorf("%s: %s", path, strerror(-fd));
 		return fd;
@@ -271,9 +279,13 @@ static int take_doorbell_locked(struct vee_channel *channel)
 			&header->doorbells[(header->doorbell + i) % CHAN_DOORBELLS];
 
 		channel->doorbell = chan_doorbell_take(doorbell);
-		if (!channel->doorbell)
+		if (!channel->doorbell &&
+		    chan_doorbell_tid(load_acquire(
+			    *chan_doorbell_word(doorbell, header->libc_word))) &&
+		    !chan_doorbell_is_left_here(doorbell))
 			continue;
-		chan_store(header->doorbell, (header->doorbell + i) % CHAN_DOORBELLS);
+		channel->doorbell_number = (header->doorbell + i) % CHAN_DOORBELLS;
+		chan_store(header->doorbell, channel->doorbell_number);
 		return 0;
 	}
 	say_who_writes(channel);
@@ -338,12 +350,13 @@ static int open_or_make(struct vee_channel *channel,
 
 static bool give_doorbell(struct vee_channel *channel)
 {
-	struct chan_header *header = channel->header;
-
 	if (channel->forks != chan_forks || !channel->doorbell)
 		return true;
+	/* Truncated: who holds it is not known any more, and the thread's list of robust mutexes may lead through it. */
+	if (guard_hit(channel->writer ? channel->guard : channel->desks[0].guard))
+		return false;
 	if (channel->writer)
-		return chan_doorbell_give(&header->doorbells[header->doorbell % CHAN_DOORBELLS],
+		return chan_doorbell_give(&channel->header->doorbells[channel->doorbell_number],
 					  channel->doorbell);
 	return chan_doorbell_give(&channel->seat->doorbell, channel->doorbell);
 }
@@ -352,6 +365,8 @@ void chan_free_handle(struct vee_channel *channel, bool keep_header)
 {
 	chan_unmap_desks(channel);
 	if (channel->header && keep_header) {
+		guard_add(channel->header, CHAN_RING_AT, PROT_READ | PROT_WRITE);
+		guard_remove(channel->file_guard);
 		os_munmap((char *)channel->header + CHAN_RING_AT,
 			  channel->file_size - CHAN_RING_AT);
 	} else if (channel->header) {
@@ -472,12 +487,10 @@ void chan_close(struct vee_channel *channel)
 	bool ours = channel->forks == chan_forks, given;
 
 	chan_poll_close(channel);
-	if (ours && channel->doorbell) {
-		if (channel->writer)
-			chan_end_writing(channel);
-		else
-			chan_seat_leave(channel);
-	}
+	if (ours && channel->writer)
+		chan_end_writing(channel);
+	else if (ours)
+		chan_seat_leave(channel);
 	given = give_doorbell(channel);
 	if (!given && !channel->writer)
 		channel->n_desks =
@@ -496,8 +509,6 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 
 	if (channel->forks != chan_forks)
 		return -ECHILD;
-	if (guard_hit(channel->guard))
-		return -EIO;
 	*ret_stat = (struct vee_channel_stat){
 		.ring_size = header->ring_size,
 		.message_size_max = header->ring_size / 4,
@@ -513,12 +524,13 @@ int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat)
 	ret_stat->oldest = chan_oldest(channel, &section) ? section.seq : ret_stat->written + 1;
 	if (chan_load(header->state) == CHAN_WRITTEN && !chan_writer_is_dead(channel))
 		ret_stat->writer_pid = chan_load(header->pid);
-	return 0;
+	return guard_hit(channel->guard) ? -EIO : 0;
 }
 
 int chan_remove(const char *name)
 {
 	char path[CHAN_PATH_SIZE], *base;
+	uint64_t magic = 0;
 	struct stat st;
 	int ret, fd;
 
@@ -530,8 +542,15 @@ int chan_remove(const char *name)
 	fd = open_file(path, O_RDONLY, &st);
 	if (fd < 0 && (fd != -EACCES || os_lstat(path, &st) < 0))
 		return fd;
-	if (fd >= 0)
+	if (fd >= 0) {
+		os_pread(fd, &magic, sizeof(magic), 0);
 		os_close(fd);
+	}
+	/* A damaged one, or of another version, too; but not what merely has that name. */
+	if (fd >= 0 && magic != CHAN_MAGIC) {
+		chan_errorf("%s: none of vee's channels", path);
+		return -EPROTO;
+	}
 	ret = os_unlink(path);
 	if (ret < 0) {
 		chan_errorf("%s: can't be removed: %s", path, strerror(-ret));

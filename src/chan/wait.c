@@ -165,19 +165,21 @@ static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until
 	uint32_t value = load_acquire(*bell);
 	struct os_futex list[2] = {{wake, (uintptr_t)&header->wake, OS_FUTEX_32, 0},
 				   {value, (uintptr_t)bell, OS_FUTEX_32, 0}};
-	uint64_t soon = os_monotonic_ns() + LOOK_LAST_NS;
+	uint64_t now = os_monotonic_ns(), soon = now + LOOK_LAST_NS;
+	bool held = chan_doorbell_tid(value);
 	int ret;
 
 	*ret_rang = false;
-	if (!chan_doorbell_tid(value) || no_waitv) {
-		if ((no_waitv || until == UINT64_MAX) && until > soon)
-			until = soon;
-		return os_futex_wait(&header->wake, wake, until);
-	}
-	ret = os_futex_waitv(list, 2, until);
+	if (no_waitv)
+		return os_futex_wait(&header->wake, wake, until < soon ? until : soon);
+	/* Nobody's death would end it. */
+	if (!held && until > now + LOOK_NS)
+		until = now + LOOK_NS;
+	/* One alone too: the other call does not go on after a handler with SA_RESTART. */
+	ret = os_futex_waitv(list, held ? 2 : 1, until);
 	if (ret == -ENOSYS || ret == -EPERM || ret == -EINVAL)
 		no_waitv = true;
-	if (chan_doorbell_tid(load_acquire(*bell)) == 0) {
+	if (held && chan_doorbell_tid(load_acquire(*bell)) == 0) {
 		/* The kernel has woken one of us. */
 		*ret_rang = true;
 		os_futex_wake(bell, INT32_MAX);
@@ -351,9 +353,10 @@ static int sleep_on(const struct vee_channel *channel, const struct blocker *blo
 		{blocker->turns, (uintptr_t)&blocker->seat->turns, OS_FUTEX_32, 0},
 		{value, (uintptr_t)bell, OS_FUTEX_32, 0}};
 	uint64_t soon = os_monotonic_ns() + LOOK_FIRST_NS;
+	bool held = chan_doorbell_tid(value);
 
-	if (chan_doorbell_tid(value) && !no_waitv) {
-		int ret = os_futex_waitv(list, 2, until);
+	if (!no_waitv) {
+		int ret = os_futex_waitv(list, held ? 2 : 1, held || until < soon ? until : soon);
 
 		if (ret != -ENOSYS && ret != -EPERM && ret != -EINVAL)
 			return ret;

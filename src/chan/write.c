@@ -5,6 +5,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* The first lap takes memory as it goes. */
+#define POPULATE_LINES ((1u << 20) / CHAN_LINE)
+
 int64_t chan_clock(void)
 {
 	struct timespec now = {0, 0};
@@ -30,22 +33,34 @@ static bool is_truncated(const struct vee_channel *channel)
 static int populate(const struct vee_channel *channel, uint64_t from, uint64_t lines)
 {
 	int ret = os_madvise(chan_at(channel, from), lines * CHAN_LINE, MADV_POPULATE_WRITE);
+	struct stat st;
 
 	if (ret == -EFAULT && is_truncated(channel)) {
 		__atomic_store_n(&channel->file_guard->hit, 1, __ATOMIC_RELAXED); /* for good */
 		return -EIO;
 	}
 	/* Linux before 5.14 does not know it; what fails then is caught by the guard. */
-	return ret == -EINVAL ? 0 : ret == -EFAULT || ret == -ENOMEM ? -ENOSPC : ret;
+	if (ret == -EINVAL)
+		return 0;
+	if (ret != -EFAULT && ret != -ENOMEM)
+		return ret;
+	/* The file has no room, or no end there any more. */
+	return os_stat(channel->path, &st) == 0 && st.st_ino == channel->ino &&
+			       (uint64_t)st.st_size < channel->file_size ?
+		       -EIO :
+		       -ENOSPC;
 }
 
 /* What lies a ring before the claimed section is given up. */
 static int claim(struct vee_channel *channel, uint64_t deadline)
 {
 	struct chan_header *header = channel->header;
-	uint64_t step = section_lines(channel), upto = channel->claimed + step;
+	uint64_t step = section_lines(channel), upto;
 	int ret;
 
+	if (channel->claimed < channel->lines && step > POPULATE_LINES)
+		step = POPULATE_LINES;
+	upto = channel->claimed + step;
 	if (upto > channel->lines) {
 		uint64_t floor = upto - channel->lines;
 

@@ -5,10 +5,12 @@
  *
  *   the channel                   from, if nothing is said    at its end
  *   is not there                  the oldest message          0; 1 if the writer has died
- *   is there, somebody writes     now                         the same
+ *   is there, somebody writes     now, or, if that one was    the same
+ *                                 started after us, its first
  *   is there, nobody writes       now; waits for a writer     the same, of that writer
  *
- * With --from oldest, last or a number, one that nobody writes is read to its end. With --follow no end is one. Whoever waits for a
+ * So a reader that was started before a writer misses nothing of it, be it that its start took longer. With --from
+ * oldest, last or a number, a channel that nobody writes is read to its end. With --follow no end is one. Whoever waits for a
  * writer and finds that the channel was removed goes on with the next one of that name, from its oldest message.
  *
  * How it works: reads until there is nothing, lets the output go, then sleeps on the channel's descriptor and on its file.
@@ -21,10 +23,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NAP_NS	  100000000 /* between two looks at what can't be watched */
 #define BUF_LEAST (64u << 10)
+#define ELDER_S	  1 /* who was started longer ago may have been a shell, which has become us now */
+#define TAKES_MS  100 /* to begin or end writing */
 
 /* In the place of an exit status: it is not over. */
 #define GO_ON (-1)
@@ -115,11 +120,64 @@ static int await_channel(struct reader *reader, int *ret_status)
 	return error;
 }
 
+/* When we were started, in clock ticks since boot, as the start of a writer is given. */
+static uint64_t own_start(void)
+{
+	uint64_t a_second = (uint64_t)sysconf(_SC_CLK_TCK), recent;
+	struct chan_owner self;
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	recent = (uint64_t)(now.tv_sec - ELDER_S) * a_second;
+	chan_owner_self(&self);
+	return self.start > recent ? self.start : recent;
+}
+
+/* The epoch of a writer that was started after us; 0: it was not. */
+static uint32_t younger_epoch(const struct reader *reader)
+{
+	const struct chan_header *header = reader->channel->header;
+	const struct timespec nap = {.tv_nsec = 1000000};
+	uint64_t ours = own_start();
+	struct chan_owner owner;
+
+	for (unsigned i = 0; i < TAKES_MS; i++) {
+		owner.pid = __atomic_load_n(&header->pid, __ATOMIC_RELAXED);
+		owner.start = __atomic_load_n(&header->start, __ATOMIC_RELAXED);
+		owner.pid_ns = __atomic_load_n(&header->pid_ns, __ATOMIC_RELAXED);
+		/* In one tick, which is 10 ms, numbers tell who came first. */
+		if (owner.start < ours || (owner.start == ours && owner.pid < getpid()))
+			return 0;
+		/* Who has closed it but maps it is about to begin: that epoch is of the one before. */
+		if (load_acquire(header->state) == CHAN_WRITTEN ||
+		    chan_owner_is_dead(&owner, reader->channel->ino))
+			return load_acquire(header->epoch);
+		nanosleep(&nap, NULL);
+	}
+	return 0;
+}
+
+/* It is open from now on. If its writer was started after us, all it has written is for us too. */
+static int open_earlier(struct reader *reader)
+{
+	uint32_t epoch = younger_epoch(reader);
+
+	if (!epoch)
+		return 0;
+	vee_channel_close(reader->channel);
+	reader->epoch_least = epoch;
+	reader->from_first = epoch == 1;
+	reader->options.start = VEE_CHANNEL_OLDEST;
+	return try_open(reader);
+}
+
 /* Opens the channel as soon as it is there. Returns GO_ON or an exit status. */
 static int open_channel(struct reader *reader)
 {
 	int status = GO_ON, error = try_open(reader);
 
+	if (!error && !reader->from_said)
+		error = open_earlier(reader);
 	if (error == ENOENT && !reader->no_wait) {
 		if (!reader->from_said)
 			reader->options.start = VEE_CHANNEL_OLDEST;
@@ -153,6 +211,7 @@ static int open_another(struct reader *reader)
 	reader->no_wait = false;
 	reader->from_said = true;
 	reader->from_first = true;
+	reader->epoch_least = 0;
 	reader->options.start = VEE_CHANNEL_OLDEST;
 	return open_channel(reader);
 }
@@ -244,6 +303,8 @@ static int read_message(struct reader *reader)
 
 	if (n < 0)
 		return no_message(reader, errno, message.size);
+	if (message.epoch < reader->epoch_least)
+		return GO_ON;
 	if (reader->from_first && message.lost < message.sequence - 1)
 		message.lost = message.sequence - 1; /* the writer did not wait for us */
 	reader->from_first = false;

@@ -18,6 +18,7 @@ struct reader {
 	size_t size;
 	uint64_t received, lost;
 
+	uint32_t epoch_least; /* messages of earlier ones are passed over */
 	bool from_first; /* the next message is to be the first one of a channel that came while we waited */
 	bool fresh; /* a message was read since `deadline` was set */
 	int64_t deadline;

@@ -197,7 +197,7 @@ static void add_rate(struct table *table, const struct chan_report *report, cons
 	if (!rate)
 		return;
 	table_cell(table, 3, "%.0f", rate->messages);
-	table_cell(table, 4, "%.1f", rate->bytes / 1e6);
+	table_cell(table, 4, "%.2f", rate->bytes / 1e6);
 	table_cell(table, 6, "%" PRIu64, rate->lag);
 	table_cell(table, 7, "%.0f", rate->lost);
 }
@@ -240,7 +240,7 @@ static void draw(const struct look *was, const struct look *is)
 	columns = window.ws_col ? window.ws_col : 80;
 	fputs("\033[H", stdout);
 	for (rest = text; row < rows && (line = strsep(&rest, "\n")) && *line; row++)
-		printf("%.*s\033[K\r\n", (int)columns, line);
+		printf("%.*s\033[K\n", (int)columns, line);
 	fputs("\033[J", stdout);
 	free(text);
 }

@@ -49,7 +49,7 @@ static int help(void)
 	       "      --framed         before each its size, 4 bytes, the highest first\n"
 	       "\n"
 	       "Of a channel that is made:\n"
-	       "      --size SIZE      of its ring: 64K to 64G, a power of two (default: 4M); a message\n"
+	       "      --size SIZE      of its ring: 64K to 1G, a power of two (default: 4M); a message\n"
 	       "                       may have a quarter of it\n"
 	       "      --mode MODE      permissions (default: 0600); 0644: everybody may read\n"
 	       "      --new            fail if there is a channel of that name\n"
@@ -323,7 +323,7 @@ static int take_size(struct writer *writer, const char *text)
 
 	if (!cli_size(text, &size) || size < CHAN_RING_LEAST || size > CHAN_RING_MOST ||
 	    size & (size - 1))
-		return cli_usage("--size %s: not a power of two from 64K to 64G", text);
+		return cli_usage("--size %s: not a power of two from 64K to 1G", text);
 	writer->options.ring_size = size;
 	return CLI_OK;
 }

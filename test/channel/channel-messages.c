@@ -5,8 +5,8 @@
 
 static void each_size_arrives_whole(void **state)
 {
-	static const size_t sizes[] = {0,  1,  7,  8,  9,  15,	16,  17,   31,	 32,	33,
-				       39, 40, 41, 47, 48, 49,	55,  56,   57,	 63,	64,
+	static const size_t sizes[] = {0,  1,  7,  8,  9,  15,	16,  17,   31,	 32,   33,
+				       39, 40, 41, 47, 48, 49,	55,  56,   57,	 63,   64,
 				       65, 71, 72, 73, 79, 111, 112, 4095, 4096, 4097, 16000};
 	struct vee_channel *writer = new_writer(RING_LEAST), *reader = new_reader(0);
 	uint64_t number = 0;
@@ -28,7 +28,7 @@ static void each_size_arrives_whole(void **state)
 
 static void every_size_arrives_whole_at_every_place(void **state)
 {
-	static char text[64 * KIB], buf[64 * KIB];
+	static char text[64 * KIB];
 	struct vee_channel *writer = new_writer(RING_LEAST), *reader = new_reader(0);
 	size_t most = stat_of(writer).message_size_max;
 
@@ -117,7 +117,6 @@ static void what_does_not_fit_the_buffer_stays(void **state)
 {
 	struct vee_channel *writer = new_writer(0), *reader = new_reader(0);
 	struct vee_channel_message message = {.size = 0};
-	char buf[200];
 
 	(void)state;
 	write_many(writer, 2, 100);
@@ -612,7 +611,7 @@ static void a_reader_may_not_store_into_the_map(void **state)
 	vee_channel_close(writer);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(each_size_arrives_whole),
@@ -645,5 +644,6 @@ int main(void)
 		TEST(a_reader_may_not_store_into_the_map),
 	};
 
+	prepare(argc, argv);
 	return cmocka_run_group_tests_name("channels: messages", tests, make_folder, remove_folder);
 }

@@ -50,13 +50,12 @@ static void the_lost_are_said_once_and_again_after_emsgsize(void **state)
 {
 	struct vee_channel *writer = new_writer(RING_LEAST), *reader = new_reader(0);
 	struct vee_channel_message message, same;
-	char buf[100];
 
 	(void)state;
 	write_many(writer, 5000, 48);
 	assert_fails(vee_channel_read(reader, buf, 5, &message), EMSGSIZE);
 	assert_true(message.lost > 3000);
-	assert_int_equal(vee_channel_read(reader, buf, 100, &same), 48);
+	assert_int_equal(vee_channel_read(reader, buf, sizeof(buf), &same), 48);
 	assert_int_equal(same.lost, message.lost);
 	assert_int_equal(same.sequence, message.sequence);
 	assert_int_equal(read_sound(reader).lost, 0);
@@ -86,7 +85,6 @@ static void check_flooded(const struct vee_channel_message *message)
 /* Reads to the end; the slow one sleeps now and then. */
 static void read_flood(bool slow)
 {
-	static char buf[1000];
 	struct vee_channel *reader = new_reader(VEE_CHANNEL_OLDEST);
 	struct vee_channel_message message;
 	uint64_t received = 0, lost = 0;
@@ -173,8 +171,6 @@ static void no_torn_message_is_ever_read_at_full_speed(void **state)
 static void a_start_is_sound_at_full_speed(void **state)
 {
 	struct child writer = start(flood);
-	static char buf[1000];
-
 	(void)state;
 	await(&writer);
 	tell(&writer);
@@ -199,7 +195,6 @@ static void a_start_is_sound_at_full_speed(void **state)
 
 static void reliable_flood_reader(void)
 {
-	static char buf[1000];
 	struct vee_channel *reader = new_reliable();
 	struct vee_channel_message message;
 
@@ -314,7 +309,12 @@ static void *write_waiting(void *arg)
 {
 	struct waiting_write *write = arg;
 
-	write->error = write_error(write->writer, 500, &long_time);
+	char text[500];
+	int ret;
+
+	fill_message(text, sizeof(text), stat_of(write->writer).written + 1);
+	ret = vee_channel_timedwrite(write->writer, text, sizeof(text), &long_time);
+	write->error = ret < 0 ? errno : 0;
 	return NULL;
 }
 
@@ -451,9 +451,8 @@ static void a_late_reliable_reader_loses_nothing_from_its_start_on(void **state)
 
 static struct vee_channel *stalling_reader(enum vee_channel_stall stall, int64_t stall_ns)
 {
-	struct vee_channel_open_options options = {.policy = VEE_CHANNEL_RELIABLE,
-						   .stall = stall,
-						   .stall_ns = stall_ns};
+	struct vee_channel_open_options options = {
+		.policy = VEE_CHANNEL_RELIABLE, .stall = stall, .stall_ns = stall_ns};
 
 	return vee_channel_open(channel_name, &options);
 }
@@ -743,7 +742,7 @@ static void a_peek_waits_for_the_first_only(void **state)
 	kill_child(&writer);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_lapped_reader_says_how_many_it_lost),
@@ -774,5 +773,6 @@ int main(void)
 		TEST(a_peek_waits_for_the_first_only),
 	};
 
+	prepare(argc, argv);
 	return cmocka_run_group_tests_name("channels: readers", tests, make_folder, remove_folder);
 }
