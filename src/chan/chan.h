@@ -104,7 +104,7 @@ struct vee_channel {
 	struct chan_poll *poll;
 
 	/* Both. */
-	uint32_t doorbell; /* thread that holds ours; 0: an earlier handle's does, or none */
+	uint32_t doorbell;	  /* thread that holds ours; 0: an earlier handle's does, or none */
 	uint32_t doorbell_number; /* of a writer's */
 	uint64_t ino;
 	struct guard *file_guard;

@@ -280,8 +280,8 @@ static int take_doorbell_locked(struct vee_channel *channel)
 
 		channel->doorbell = chan_doorbell_take(doorbell);
 		if (!channel->doorbell &&
-		    chan_doorbell_tid(load_acquire(
-			    *chan_doorbell_word(doorbell, header->libc_word))) &&
+		    chan_doorbell_tid(
+			    load_acquire(*chan_doorbell_word(doorbell, header->libc_word))) &&
 		    !chan_doorbell_is_left_here(doorbell))
 			continue;
 		channel->doorbell_number = (header->doorbell + i) % CHAN_DOORBELLS;
