@@ -49,7 +49,7 @@ crash: all ## kill every operation on semaphores and queues at every step
 	@$(BUILDDIR)/test/crash/crash-sem all
 	@$(BUILDDIR)/test/crash/crash-msg all
 
-model: ## search the model of the semaphore word's protocol, and each bug seeded in it
+model: ## search the models of the semaphore word's and the channel's protocol, and each bug seeded in them
 	@tools/install-deps check
 	@test/model/run
 

@@ -44,6 +44,9 @@ struct chan_desk_map {
 	struct chan_desk *desk;
 	struct guard *guard;
 	uint32_t uid;
+	uint32_t to_spend;
+	uint64_t spent_ns;
+	uint32_t *silent; /* by seat: the socket where nobody was; NULL: none */
 	uint64_t ino;
 };
 
@@ -252,4 +255,4 @@ int chan_poll_fd(struct vee_channel *channel);
 void chan_poll_arm(struct vee_channel *channel);
 void chan_poll_close(struct vee_channel *channel);
 /* The writer: those who poll for seq. */
-void chan_poll_ring(struct vee_channel *channel, const struct chan_desk_map *map, uint64_t seq);
+void chan_poll_ring(struct vee_channel *channel, struct chan_desk_map *map, uint64_t seq);

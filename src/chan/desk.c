@@ -128,6 +128,8 @@ void chan_unmap_desk(struct chan_desk_map *map)
 		return;
 	guard_remove(map->guard);
 	os_munmap(map->desk, DESK_SIZE);
+	free(map->silent);
+	map->silent = NULL;
 	map->desk = NULL;
 }
 

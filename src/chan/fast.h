@@ -76,7 +76,8 @@ static inline void chan_no_false_word(struct vee_channel *channel, uint64_t pos,
 /* The lines up to pos may have data at their beginnings, until the next lap has overwritten them. */
 static inline void chan_note_data(struct vee_channel *channel, uint64_t pos)
 {
-	channel->data_until = pos + channel->lines;
+	if (channel->data_until < pos + channel->lines)
+		channel->data_until = pos + channel->lines;
 }
 
 /* The message of channel->seq + 1 is in the ring, at channel->head, and takes so many lines. */

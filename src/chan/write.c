@@ -35,8 +35,10 @@ static int populate(const struct vee_channel *channel, uint64_t from, uint64_t l
 	int ret = os_madvise(chan_at(channel, from), lines * CHAN_LINE, MADV_POPULATE_WRITE);
 	struct stat st;
 
-	if (ret == -EFAULT && is_truncated(channel))
+	if (ret == -EFAULT && is_truncated(channel)) {
+		__atomic_store_n(&channel->file_guard->hit, 1, __ATOMIC_RELAXED); /* for good */
 		return -EIO;
+	}
 	/* Linux before 5.14 does not know it; what fails then is caught by the guard. */
 	if (ret == -EINVAL)
 		return 0;
@@ -259,6 +261,7 @@ static int walk(struct vee_channel *channel)
 		return -EPROTO;
 	channel->head = section.pos - 1;
 	channel->seq = section.seq - 1;
+	channel->bytes = channel->header->bytes;
 	channel->section_next =
 		(channel->head / section_lines(channel) + 1) * section_lines(channel);
 	for (;;) {
@@ -273,7 +276,11 @@ static int walk(struct vee_channel *channel)
 		if (!chan_view(channel, channel->head, word, &view))
 			return -EPROTO;
 		channel->head = view.after;
-		channel->seq += !(word & CHAN_EPOCH);
+		if (word & CHAN_EPOCH)
+			continue;
+		/* The one that was published last may not have been counted. */
+		if (++channel->seq > channel->header->seq)
+			channel->bytes += view.size;
 	}
 }
 
@@ -300,7 +307,8 @@ int chan_begin_writing(struct vee_channel *channel)
 	chan_store(header->wait_pos, 0);
 	chan_store(header->intent, header->floor);
 	register_membarrier(channel);
-	channel->bytes = header->bytes;
+	chan_store(header->seq, channel->seq);
+	chan_store(header->bytes, channel->bytes);
 	/* Nobody knows what the one before has written, or only reserved. */
 	if (header->epoch)
 		chan_note_data(channel, channel->head + channel->lines / 2);

@@ -54,6 +54,7 @@ int main(void)
 	FIELD(chan_desk, magic);
 	FIELD(chan_desk, version);
 	FIELD(chan_desk, seats_ready);
+	FIELD(chan_desk, announced);
 	FIELD(chan_desk, wanted);
 	FIELD(chan_desk, armed);
 	FIELD(chan_desk, reliable);
@@ -77,6 +78,7 @@ int main(void)
 	FIELD(chan_seat, lost);
 	FIELD(chan_seat, armed);
 	FIELD(chan_seat, turns);
+	FIELD(chan_seat, socket);
 
 	RECORD(chan_hall);
 	FIELD(chan_hall, joined);

@@ -54,7 +54,7 @@ static const char *const names[] = {"own, reliable", "own, lossy", "third, block
 				    "third, epoll", "third, reliable"};
 
 static struct ledger {
-	_Atomic uint64_t sent, last, began_ns, took_ns, worst_write_ns, tricks, foreign;
+	_Atomic uint64_t sent, last, began_ns, took_ns, worst_write_ns, cpu_us, tricks, foreign;
 	_Atomic uint32_t over;
 	struct {
 		_Atomic uint64_t next, received, lost, missed, opens, slept, late, worst_ns;
@@ -168,6 +168,7 @@ static void __attribute__((noreturn)) run_writer(void)
 	struct vee_channel *channel;
 	struct message message;
 	uint64_t seq = 0, since, took;
+	struct rusage usage;
 
 	become(user_writer);
 	channel = create();
@@ -192,6 +193,9 @@ static void __attribute__((noreturn)) run_writer(void)
 		else if (dice(8) == 0)
 			sched_yield();
 	}
+	getrusage(RUSAGE_SELF, &usage);
+	ledger->cpu_us = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * UINT64_C(1000000) +
+			 usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
 	ledger->last = seq;
 	await_readers(seq);
 	if (vee_channel_close(channel) < 0)
@@ -262,7 +266,8 @@ static void __attribute__((noreturn)) run_reader(unsigned who)
 	become(who >= THIRD_BLOCKING ? user_third : user_writer);
 	ledger->readers[who].next = 1;
 	/* The hostile ones come first. */
-	for (unsigned i = 0; i < 1000 && any_hostile && who >= THIRD_BLOCKING && ledger->tricks < 60; i++)
+	for (unsigned i = 0;
+	     i < 1000 && any_hostile && who >= THIRD_BLOCKING && ledger->tricks < 60; i++)
 		pause_us(1000);
 reopen:
 	channel = open_reader(who);
@@ -681,12 +686,15 @@ static void check_counts(void)
 
 static void show(void)
 {
-	printf("hostile-chan: %s: %llu sent, %llu us a write, the worst %llu us; %llu tricks, %llu "
-	       "refused\n",
+	uint64_t n = ledger->last + !ledger->last;
+
+	printf("hostile-chan: %s: %llu sent, %llu us a write, the worst %llu us, %llu us of the "
+	       "processor; %llu tricks, %llu refused\n",
 	       scene, (unsigned long long)ledger->last,
-	       (unsigned long long)(ledger->took_ns / 1000 / (ledger->last + !ledger->last)),
+	       (unsigned long long)(ledger->took_ns / 1000 / n),
 	       (unsigned long long)ledger->worst_write_ns / 1000,
-	       (unsigned long long)ledger->tricks, (unsigned long long)ledger->foreign);
+	       (unsigned long long)(ledger->cpu_us / n), (unsigned long long)ledger->tricks,
+	       (unsigned long long)ledger->foreign);
 	for (unsigned i = 0; i < READERS; i++)
 		printf("  %-16s %7llu received, %6llu lost, %5llu missed, %3llu opens; woken %llu times, "
 		       "the worst after %llu us%s\n",
