@@ -357,6 +357,8 @@ static int again(const char *name)
 	for (unsigned i = 0; i < 1000; i++)
 		CHECK(write_error(writer, 500, &none) == 0);
 	CHECK(read_error(reader, &none) == 0);
+	vee_channel_close(reader);
+	vee_channel_close(writer);
 	return 0;
 }
 
