@@ -108,10 +108,19 @@ static int make_parent(const char *name, const char *path)
 
 /* --- the file --- */
 
+/* Where in a mutex its word lies: not the same in all C libraries. */
+static uint32_t libc_word(void)
+{
+	struct arena_lock pattern;
+
+	return (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
+}
+
 static uint64_t signature(void)
 {
 	return (uint64_t)sizeof(struct chan_header) << 48 | (uint64_t)CHAN_SECTIONS << 40 |
-	       (uint64_t)CHAN_DOORBELLS << 32 | (uint64_t)sizeof(pthread_mutex_t) << 16 | CHAN_LINE;
+	       (uint64_t)CHAN_DOORBELLS << 32 | (uint64_t)sizeof(pthread_mutex_t) << 16 |
+	       (uint64_t)libc_word() << 8 | CHAN_LINE;
 }
 
 static const char *wrong_with(const struct chan_header *header, const struct stat *st)
@@ -123,7 +132,7 @@ static const char *wrong_with(const struct chan_header *header, const struct sta
 	if (header->version != CHAN_VERSION)
 		return "made by another version of vee; remove it with 'vee chan rm'";
 	if (header->signature != signature())
-		return "made by a vee of another layout (another processor)";
+		return "made by a vee of another layout (another C library or processor)";
 	if (size < CHAN_RING_LEAST || size > CHAN_RING_MOST || size & (size - 1) ||
 	    (uint64_t)st->st_size != CHAN_RING_AT + size)
 		return "damaged: it has another length than it says; remove it with 'vee chan rm'";
@@ -193,7 +202,6 @@ static int fill_new(int fd, uint64_t ring_size, uint32_t mode, bool others_relia
 {
 	int ret = os_ftruncate(fd, CHAN_RING_AT + ring_size);
 	struct chan_header *header;
-	struct arena_lock pattern;
 	intptr_t at;
 
 	if (ret == 0)
@@ -205,7 +213,7 @@ static int fill_new(int fd, uint64_t ring_size, uint32_t mode, bool others_relia
 		return at;
 	header = (struct chan_header *)at;
 	header->version = CHAN_VERSION;
-	header->libc_word = (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
+	header->libc_word = libc_word();
 	header->ring_size = ring_size;
 	header->signature = signature();
 	header->uid = header->writer_uid = os_geteuid();

@@ -146,11 +146,8 @@ struct chan_header {
 	/* Line 2: what each read looks at; changes 16 times a lap. */
 	uint64_t floor;
 	uint64_t intent;
-	uint64_t
-		wait_pos; /* the writer sleeps until all reliable readers have passed it; 0: it does not */
-	uint32_t ended; /* of this epoch: nothing more will come */
-	uint32_t pad2;
-	uint8_t pad3[32];
+	uint64_t wait_pos; /* the writer waits until all reliable readers have passed it; 0: no */
+	uint8_t pad3[40];
 
 	/* Line 3: on which readers sleep; grows with each wake-up. */
 	uint32_t wake;
