@@ -146,6 +146,7 @@ extern uint32_t chan_forks;
 struct chan_owner {
 	int32_t pid;
 	uint64_t start, pid_ns;
+	uint32_t image;
 };
 void chan_owner_self(struct chan_owner *ret_owner);
 void chan_doorbell_init(struct chan_doorbell *doorbell);

@@ -41,7 +41,7 @@ bool chan_seat_is_dead(const struct chan_desk_map *map, const struct chan_seat *
 	if (chan_doorbell_tid(load_acquire(*chan_doorbell_word(&seat->doorbell, libc_word))))
 		return false;
 	owner = (struct chan_owner){chan_load(seat->pid), chan_load(seat->start),
-				    chan_load(seat->pid_ns)};
+				    chan_load(seat->pid_ns), chan_load(seat->image)};
 	return chan_owner_is_dead(&owner, map->ino);
 }
 
@@ -501,6 +501,7 @@ static void fill_seat(struct vee_channel *channel, struct chan_seat *seat)
 	seat->pid = self.pid;
 	seat->start = self.start;
 	seat->pid_ns = self.pid_ns;
+	seat->image = self.image;
 	seat->stall = channel->options.stall;
 	seat->stall_ns = channel->options.stall_ns;
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -514,6 +515,23 @@ static void fill_seat(struct vee_channel *channel, struct chan_seat *seat)
 }
 
 /* Its page is there before it is touched. */
+/* Who sees only that this process lives, and maps the desk, does not know that it was another program then. */
+static void leave_seats_of_before_exec(struct vee_channel *channel)
+{
+	struct chan_desk *desk = channel->desks[0].desk;
+	struct chan_owner self;
+
+	chan_owner_self(&self);
+	for (uint32_t i = 0; i < desk->seats_used && i < CHAN_SEATS; i++) {
+		struct chan_seat *seat = chan_seat_at(desk, i);
+
+		if (seat->pid == self.pid && seat->image != self.image &&
+		    seat->state != CHAN_SEAT_FREE &&
+		    chan_seat_is_dead(&channel->desks[0], seat, libc_word(channel)))
+			__atomic_store_n(&seat->state, CHAN_SEAT_FREE, __ATOMIC_RELEASE);
+	}
+}
+
 static int find_seat(struct vee_channel *channel, int fd)
 {
 	struct chan_desk *desk = channel->desks[0].desk;
@@ -551,6 +569,7 @@ int chan_seat_take(struct vee_channel *channel)
 	claim = &channel->desks[0].desk->claim.mutex;
 	if (pthread_mutex_lock(claim) == EOWNERDEAD)
 		pthread_mutex_consistent(claim);
+	leave_seats_of_before_exec(channel);
 	ret = find_seat(channel, fd);
 	pthread_mutex_unlock(claim);
 	os_close(fd);

@@ -140,7 +140,8 @@ struct chan_header {
 	uint32_t asymmetric; /* it has registered for membarrier; else it fences itself */
 	uint32_t writer_uid;
 	uint32_t others_reliable; /* readers of other users may be, too */
-	uint8_t pad1[20];
+	uint32_t image;		  /* random, of the program it runs: an exec is a death too */
+	uint8_t pad1[16];
 
 	/* Line 2: what each read looks at; changes 16 times a lap. */
 	uint64_t floor;
@@ -210,7 +211,7 @@ struct chan_seat {
 	int64_t stall_ns;
 	int64_t since; /* seconds since the epoch */
 	uint32_t generation;
-	uint32_t pad1;
+	uint32_t image;
 	uint64_t pad2;
 
 	/* Line 2: what the reader publishes every so often. */

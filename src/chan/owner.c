@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 /* The mutex's word, of which the kernel writes the bits when the owner dies (<linux/futex.h>). */
 #define DOORBELL_WAITERS 0x80000000u
@@ -16,6 +17,7 @@
 void chan_owner_self(struct chan_owner *ret_owner)
 {
 	proc_self(&ret_owner->pid, &ret_owner->start, &ret_owner->pid_ns);
+	memcpy(&ret_owner->image, (const void *)getauxval(AT_RANDOM), sizeof(ret_owner->image));
 }
 
 void chan_doorbell_init(struct chan_doorbell *doorbell)
@@ -81,15 +83,22 @@ uint32_t chan_doorbell_tid(uint32_t value)
 
 static bool is_same(const struct chan_owner *a, const struct chan_owner *b)
 {
-	return a->pid == b->pid && a->start == b->start && a->pid_ns == b->pid_ns;
+	return a->pid == b->pid && a->start == b->start && a->pid_ns == b->pid_ns &&
+	       a->image == b->image;
 }
 
 static bool is_dead(const struct chan_owner *owner, const struct chan_owner *self, uint64_t ino)
 {
 	bool exited;
 
-	return proc_pid_is_dead(owner->pid, owner->start, owner->pid_ns, &exited) ||
-	       (owner->pid_ns == self->pid_ns && !exited && !proc_maps_file(owner->pid, ino));
+	if (proc_pid_is_dead(owner->pid, owner->start, owner->pid_ns, &exited))
+		return true;
+	if (owner->pid_ns != self->pid_ns)
+		return false;
+	/* This process, before an exec. */
+	if (owner->pid == self->pid)
+		return true;
+	return !exited && !proc_maps_file(owner->pid, ino);
 }
 
 /* Who walks along the seats meets the same one again and again. */
@@ -123,6 +132,6 @@ bool chan_writer_is_dead(const struct vee_channel *channel)
 	if (chan_doorbell_tid(load_acquire(*word)))
 		return false;
 	owner = (struct chan_owner){chan_load(header->pid), chan_load(header->start),
-				    chan_load(header->pid_ns)};
+				    chan_load(header->pid_ns), chan_load(header->image)};
 	return chan_owner_is_dead(&owner, channel->ino);
 }

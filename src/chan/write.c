@@ -302,6 +302,7 @@ int chan_begin_writing(struct vee_channel *channel)
 	chan_store(header->pid, self.pid);
 	chan_store(header->start, self.start);
 	chan_store(header->pid_ns, self.pid_ns);
+	chan_store(header->image, self.image);
 	chan_store(header->writer_uid, os_geteuid());
 	chan_store(header->others_reliable, channel->others_reliable);
 	chan_store(header->wait_pos, 0);

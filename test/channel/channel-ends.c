@@ -335,6 +335,41 @@ static void an_exec_is_a_death(void **state)
 	kill_child(&writer);
 }
 
+/* The program starts itself anew, as one does for an update, with its channel open as a writer and a reliable reader. */
+static void restarting_program(void)
+{
+	new_writer(RING_LEAST);
+	for (unsigned i = 0; i < 3; i++)
+		new_reliable();
+	execl("/proc/self/exe", "again", "again", channel_name, NULL);
+	_exit(1);
+}
+
+static int again(const char *name)
+{
+	struct vee_channel *writer, *reader;
+
+	strcpy(channel_name, name);
+	writer = new_writer(RING_LEAST);
+	reader = new_reader(0);
+	CHECK(stat_of(writer).epoch == 2 && stat_of(writer).readers == 1 &&
+	      stat_of(writer).reliable == 0);
+	for (unsigned i = 0; i < 1000; i++)
+		CHECK(write_error(writer, 500, &none) == 0);
+	CHECK(read_error(reader, &none) == 0);
+	vee_channel_close(reader);
+	vee_channel_close(writer);
+	return 0;
+}
+
+static void after_an_exec_the_program_may_open_its_channels_again(void **state)
+{
+	struct child child = start(restarting_program);
+
+	(void)state;
+	assert_good(&child);
+}
+
 static void a_follower_goes_on_with_the_next_writer(void **state)
 {
 	struct child writer = start(closing_child), reader;
@@ -1046,6 +1081,7 @@ int main(int argc, char **argv)
 		TEST(a_death_is_noticed_soon),
 		TEST(an_exit_without_a_close_is_a_death),
 		TEST(an_exec_is_a_death),
+		TEST(after_an_exec_the_program_may_open_its_channels_again),
 		TEST(a_follower_goes_on_with_the_next_writer),
 		TEST(a_follower_has_no_end),
 		TEST(a_dead_writer_is_no_end_for_a_polling_follower),
@@ -1073,6 +1109,8 @@ int main(int argc, char **argv)
 		TEST(a_close_closes_the_descriptor),
 	};
 
+	if (argc > 2 && !strcmp(argv[1], "again"))
+		return again(argv[2]);
 	prepare(argc, argv);
 	return cmocka_run_group_tests_name("channels: ends", tests, make_folder, remove_folder);
 }

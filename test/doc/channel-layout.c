@@ -38,6 +38,7 @@ int main(void)
 	FIELD(chan_header, asymmetric);
 	FIELD(chan_header, writer_uid);
 	FIELD(chan_header, others_reliable);
+	FIELD(chan_header, image);
 	FIELD(chan_header, floor);
 	FIELD(chan_header, intent);
 	FIELD(chan_header, wait_pos);
@@ -71,6 +72,7 @@ int main(void)
 	FIELD(chan_seat, stall_ns);
 	FIELD(chan_seat, since);
 	FIELD(chan_seat, generation);
+	FIELD(chan_seat, image);
 	FIELD(chan_seat, cursor);
 	FIELD(chan_seat, next);
 	FIELD(chan_seat, received);
