@@ -21,7 +21,7 @@ static struct ledger {
 	_Atomic uint64_t end_ns;
 } * ledger;
 
-static char name[64];
+static char name[256];
 
 static void soak_end_object(void)
 {
@@ -176,7 +176,8 @@ int main(int argc, char **argv)
 	soak_begin(argc > 1 ? argc : 2, argc > 1 ? argv : arguments, "death-chan");
 	seed = seed_of_round = seed_first;
 	ledger = share(sizeof(*ledger));
-	snprintf(name, sizeof(name), "/dev/shm/death-chan.%d", judge);
+	snprintf(name, sizeof(name), "%.200s/death-chan.%d",
+		 getenv("VEE_DIR") ? getenv("VEE_DIR") : "/dev/shm", judge);
 	measure("death of the slowest reliable reader", death_of_reader);
 	measure("death of the writer", death_of_writer);
 	return 0;

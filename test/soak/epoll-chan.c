@@ -50,7 +50,7 @@ static struct ledger {
 	} readers[READERS];
 } * ledger;
 
-static char name[64];
+static char name[256];
 static unsigned me;
 static bool by_epoll;
 static uint64_t messages;
@@ -401,7 +401,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("epoll-chan: %llu messages, seed %u\n", (unsigned long long)all, seed);
 	ledger = share(sizeof(*ledger));
-	snprintf(name, sizeof(name), "/dev/shm/epoll-chan.%d", judge);
+	snprintf(name, sizeof(name), "%.200s/epoll-chan.%d",
+		 getenv("VEE_DIR") ? getenv("VEE_DIR") : "/dev/shm", judge);
 	play(true, all / 2);
 	play(false, all / 2);
 	return 0;
