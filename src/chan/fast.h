@@ -11,12 +11,6 @@
 
 #include <errno.h>
 
-/*
- * Lines that the writer sends for before it needs them. Its stores wait in line behind one that misses the caches, and there is room
- * for those of a few messages only.
- */
-#define CHAN_AHEAD 32u
-
 /* Another process's words, which may change at any time. */
 #define chan_load(field)	 __atomic_load_n(&(field), __ATOMIC_RELAXED)
 #define chan_store(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
