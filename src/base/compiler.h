@@ -24,6 +24,13 @@
 /* Thread-local words that a signal handler may touch: no lazy allocation at first use. */
 #define VEE_TLS _Thread_local __attribute__((tls_model("initial-exec")))
 
+/* A line that is about to be stored to comes to this processor. */
+#if defined(__x86_64__)
+#define prefetch_to_write(at) __asm__ volatile("prefetchw %0" : : "m"(*(const char *)(at)))
+#else
+#define prefetch_to_write(at) __builtin_prefetch(at, 1)
+#endif
+
 /* In a loop that waits for another processor. */
 #if defined(__x86_64__)
 #define cpu_relax() __builtin_ia32_pause()

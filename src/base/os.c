@@ -509,8 +509,7 @@ int os_futex_wait(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
 int os_futex_waitv(struct os_futex *list, unsigned n, uint64_t deadline_ns)
 {
 	struct timespec deadline = timespec_of(deadline_ns);
-	int ret = CALL(SYS_futex_waitv, list, n, 0, deadline_ns == UINT64_MAX ? NULL : &deadline,
-		       CLOCK_MONOTONIC);
+	int ret = CALL(SYS_futex_waitv, list, n, 0, &deadline, CLOCK_MONOTONIC);
 
 	return ret > 0 ? 0 : ret;
 }

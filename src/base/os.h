@@ -129,10 +129,7 @@ struct os_futex {
 };
 #define OS_FUTEX_32	  2u
 #define OS_FUTEX_WAIT_MAX 128u
-/*
- * On several at once; -ENOSYS before Linux 5.16. After a handler with SA_RESTART it goes on. UINT64_MAX: no deadline, which
- * spares a timer.
- */
+/* On several at once; -ENOSYS before Linux 5.16. After a handler with SA_RESTART it goes on. */
 int os_futex_waitv(struct os_futex *list, unsigned n, uint64_t deadline_ns);
 int os_futex_wake(uint32_t *word, int n);
 

@@ -65,11 +65,12 @@ struct vee_channel {
 	uint64_t head;	/* where the next message starts */
 	uint64_t limit; /* a message that ends beyond needs chan_make_room() */
 	uint64_t seq;	/* of the last message */
-	uint64_t bytes;
-	int64_t stamp; /* the time that was read last */
+	int64_t stamp;	/* the time that was read last */
 	uint32_t stamp_left, stamp_every;
 	uint64_t claimed;      /* may be written: floor is that far */
 	uint64_t section_next; /* where the next section begins that has no entry */
+	uint32_t ahead;	       /* lines that are sent for so far ahead; 0: none */
+	uint64_t paced_ns;     /* when the last section was begun */
 	uint64_t
 		data_until; /* positions below may have data at the beginnings of their lines, from a lap before */
 	size_t reserved; /* bytes, + 1 */
@@ -170,6 +171,8 @@ struct chan_seat *chan_seat_at(const struct chan_desk *desk, uint32_t number);
 /* The reader takes a seat at its user's desk, which is made if need be. */
 int chan_seat_take(struct vee_channel *channel);
 void chan_seat_leave(struct vee_channel *channel);
+/* For a writer that waits for this reader: look again. */
+void chan_seat_turn(struct chan_seat *seat);
 /* The writer finds desks that are new. */
 void chan_find_desks(struct vee_channel *channel);
 /* CHAN_JOIN: after intent, before the cursors. */

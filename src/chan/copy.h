@@ -64,18 +64,35 @@ void chan_copy_streamed(void *to, const void *from, size_t size);
 void chan_copy_racing_in(void *to, const void *from, size_t size);
 void chan_copy_racing_out(void *to, const void *from, size_t size);
 
+/* Loaded by eight bytes, stored by sixteen. */
+static inline void chan_copy_16(char *to, const char *from)
+{
+	typedef uint64_t pair __attribute__((vector_size(16)));
+	uint64_t low, high;
+	pair both;
+
+	__builtin_memcpy(&low, from, 8);
+	__builtin_memcpy(&high, from + 8, 8);
+	both = (pair){low, high};
+	__builtin_memcpy(to, &both, 16);
+}
+
 /*
- * size <= CHAN_COPY_SMALL. By eight bytes at most: who fills a message in and sends it has just stored it, field by field, and a
- * wider load than the store that it meets waits until that has reached the cache, behind all earlier stores to the ring.
+ * size <= CHAN_COPY_SMALL. Who fills a message in and sends it has just stored it, field by field: a load that is wider than the
+ * store that it meets waits until that has reached the cache, behind all earlier stores to the ring. And stores to the ring are to
+ * be few: those that miss the caches wait in a queue that is not long.
  */
 static inline void chan_copy_small(void *to, const void *from, size_t size)
 {
 	char *t = to;
 	const char *f = from;
 
-	if (size >= 8) {
-		for (size_t i = 0; i + 8 < size; i += 8)
-			__builtin_memcpy(t + i, f + i, 8);
+	if (size >= 16) {
+		for (size_t i = 0; i + 16 < size; i += 16)
+			chan_copy_16(t + i, f + i);
+		chan_copy_16(t + size - 16, f + size - 16);
+	} else if (size >= 8) {
+		__builtin_memcpy(t, f, 8);
 		__builtin_memcpy(t + size - 8, f + size - 8, 8);
 	} else if (size >= 4) {
 		__builtin_memcpy(t, f, 4);

@@ -573,10 +573,13 @@ int chan_seat_take(struct vee_channel *channel)
 	ret = find_seat(channel, fd);
 	pthread_mutex_unlock(claim);
 	os_close(fd);
-	/* Who is no longer alone: is_alone() of wait.c. */
-	if (ret == 0 && channel->seat_number == 1)
-		os_futex_wake(&channel->header->wake, INT32_MAX);
 	return ret;
+}
+
+void chan_seat_turn(struct chan_seat *seat)
+{
+	__atomic_fetch_add(&seat->turns, 1, __ATOMIC_SEQ_CST);
+	os_futex_wake(&seat->turns, INT32_MAX);
 }
 
 void chan_seat_leave(struct vee_channel *channel)
@@ -587,7 +590,5 @@ void chan_seat_leave(struct vee_channel *channel)
 		return;
 	chan_store(seat->armed, 0);
 	__atomic_store_n(&seat->state, CHAN_SEAT_CLOSED, __ATOMIC_RELEASE);
-	/* A writer that waits for us. */
-	__atomic_fetch_add(&seat->turns, 1, __ATOMIC_SEQ_CST);
-	os_futex_wake(&seat->turns, INT32_MAX);
+	chan_seat_turn(seat);
 }

@@ -75,8 +75,9 @@ static inline void chan_note_data(struct vee_channel *channel, uint64_t pos)
 }
 
 /* The message of channel->seq + 1 is in the ring, at channel->head, and takes so many lines. */
-static inline void chan_publish(struct vee_channel *channel, uint64_t word, uint64_t lines,
-				uint32_t size)
+static inline __attribute__((always_inline)) void chan_publish(struct vee_channel *channel,
+							       uint64_t word, uint64_t lines,
+							       uint32_t size)
 {
 	uint64_t seq = channel->seq + 1;
 
@@ -87,9 +88,8 @@ static inline void chan_publish(struct vee_channel *channel, uint64_t word, uint
 			 __ATOMIC_RELEASE); /* CHAN_PUBLISH */
 	channel->head += lines;
 	channel->seq = seq;
-	channel->bytes += size;
 	chan_store(channel->header->seq, seq);
-	chan_store(channel->header->bytes, channel->bytes);
+	chan_store(channel->header->bytes, channel->header->bytes + size);
 	if (likely(channel->asymmetric))
 		compiler_barrier(); /* CHAN_SLEEP */
 	else
@@ -103,24 +103,26 @@ static inline __attribute__((always_inline)) bool chan_write_quickly(struct vee_
 								     const void *data, size_t size)
 {
 	bool stamped = channel->stamp_left == 0;
-	uint64_t lines = chan_lines(size + (stamped ? 16 : 8));
+	uint32_t prefix = stamped ? 16 : 8, flags = stamped ? CHAN_STAMPED : 0;
+	uint64_t lines = chan_lines(size + prefix);
 	char *at;
 
 	if (unlikely(!chan_is_ours(channel, true)) || unlikely(size > CHAN_SIZE_MASK) ||
 	    unlikely(channel->head + lines > channel->limit))
 		return false;
-	channel->reserved = 0;
+	if (unlikely(channel->reserved))
+		channel->reserved = 0;
 	at = chan_at(channel, channel->head);
+	if (unlikely(channel->ahead))
+		prefetch_to_write(chan_at(channel, channel->head + lines + channel->ahead));
 	if (stamped) {
 		*(int64_t *)(at + 8) = chan_stamp(channel);
 		chan_store(channel->header->time, channel->stamp);
-		chan_copy_in(&channel->copier, at + 16, data, size);
-		chan_publish(channel, chan_word(channel->seq + 1, CHAN_STAMPED, size), lines, size);
 	} else {
 		channel->stamp_left--;
-		chan_copy_in(&channel->copier, at + 8, data, size);
-		chan_publish(channel, chan_word(channel->seq + 1, 0, size), lines, size);
 	}
+	chan_copy_in(&channel->copier, at + prefix, data, size);
+	chan_publish(channel, chan_word(channel->seq + 1, flags, size), lines, size);
 	return true;
 }
 

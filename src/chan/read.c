@@ -331,9 +331,11 @@ static bool newest_before(struct vee_channel *channel, uint64_t seq)
  */
 static uint64_t least_to_join(const struct vee_channel *channel)
 {
-	if (channel->options.policy != VEE_CHANNEL_RELIABLE ||
-	    load_acquire(channel->header->state) == CHAN_CLOSED || chan_writer_is_dead(channel))
+	if (channel->options.policy != VEE_CHANNEL_RELIABLE)
 		return 0;
+	/* Its last steps are to be seen: it may have passed us by before it ended. */
+	if (load_acquire(channel->header->state) == CHAN_CLOSED || chan_writer_is_dead(channel))
+		return load_acquire(channel->header->floor);
 	return chan_load(channel->header->intent);
 }
 
@@ -422,7 +424,11 @@ int chan_begin_reading(struct vee_channel *channel)
 		ret = find_start(channel);
 		if (guard_hit(channel->guard))
 			return -EIO;
-	} while (ret == -EAGAIN || (ret == 0 && !join(channel)));
+		if (ret == 0 && join(channel))
+			break;
+		/* A writer that waits for us where we are not any more. */
+		chan_seat_turn(channel->seat);
+	} while (ret == -EAGAIN || ret == 0);
 	channel->lost = channel->lost_before = 0;
 	if (channel->options.start == VEE_CHANNEL_NOW && chan_end(channel) < 0)
 		channel->end_seen = chan_load(channel->header->epoch);

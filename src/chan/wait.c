@@ -165,16 +165,13 @@ static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until
 	uint32_t value = load_acquire(*bell);
 	struct os_futex list[2] = {{wake, (uintptr_t)&header->wake, OS_FUTEX_32, 0},
 				   {value, (uintptr_t)bell, OS_FUTEX_32, 0}};
-	uint64_t now = os_monotonic_ns(), soon = now + LOOK_LAST_NS;
+	uint64_t soon = os_monotonic_ns() + LOOK_LAST_NS;
 	bool held = chan_doorbell_tid(value);
 	int ret;
 
 	*ret_rang = false;
 	if (no_waitv)
 		return os_futex_wait(&header->wake, wake, until < soon ? until : soon);
-	/* Nobody's death would end it. */
-	if (!held && until > now + LOOK_NS)
-		until = now + LOOK_NS;
 	/* One alone too: the other call does not go on after a handler with SA_RESTART. */
 	ret = os_futex_waitv(list, held ? 2 : 1, until);
 	if (ret == -ENOSYS || ret == -EPERM || ret == -EINVAL)
@@ -185,16 +182,6 @@ static int sleep_once(struct vee_channel *channel, uint32_t wake, uint64_t until
 		os_futex_wake(bell, INT32_MAX);
 	}
 	return ret;
-}
-
-/*
- * The kernel wakes one of those who sleep on a doorbell, and that one the others: if it lives. With no others nothing can go
- * wrong, and no timer is needed; chan_seat_take() wakes who sleeps without one.
- */
-static bool is_alone(const struct vee_channel *channel)
-{
-	return load_acquire(channel->desks[0].desk->seats_used) == 1 &&
-	       !(channel->header->mode & 0077);
 }
 
 int chan_wait(struct vee_channel *channel, uint64_t deadline)
@@ -224,8 +211,6 @@ int chan_wait(struct vee_channel *channel, uint64_t deadline)
 		if (now >= deadline)
 			return -EAGAIN;
 		until = now + (sure ? look_ns : UNSURE_NS);
-		if (sure && look_ns == LOOK_NS && is_alone(channel))
-			until = UINT64_MAX;
 		if (until > deadline)
 			until = deadline;
 		ret = sleep_once(channel, wake, until, &rang);
@@ -251,7 +236,8 @@ void chan_publish_cursor(struct vee_channel *channel)
 	chan_store(seat->lost, channel->lost);
 	/* Whatever was read has been read. */
 	__atomic_store_n(&seat->cursor, channel->pos, __ATOMIC_RELEASE);
-	chan_store(seat->turns, seat->turns + 1);
+	/* Behind the cursor: CHAN_ROOM. */
+	__atomic_store_n(&seat->turns, seat->turns + 1, __ATOMIC_RELEASE);
 	channel->published = channel->pos;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_ROOM */
 	wait_pos = chan_load(channel->header->wait_pos);

@@ -5,6 +5,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Of a line, while it is written. */
+#define FAR_NS	  24u
+#define FAR_AHEAD 16u
+
 /* The first lap takes memory as it goes. */
 #define POPULATE_LINES ((1u << 20) / CHAN_LINE)
 
@@ -51,6 +55,18 @@ static int populate(const struct vee_channel *channel, uint64_t from, uint64_t l
 		       -ENOSPC;
 }
 
+/*
+ * A store that misses the caches holds up all those behind it, and there is room for those of a few messages only. Where
+ * a line comes from far away it is sent for beforehand; where it is near, that costs more than it brings.
+ */
+static void pace(struct vee_channel *channel)
+{
+	uint64_t now = os_monotonic_ns();
+
+	channel->ahead = now - channel->paced_ns > FAR_NS * section_lines(channel) ? FAR_AHEAD : 0;
+	channel->paced_ns = now;
+}
+
 /* What lies a ring before the claimed section is given up. */
 static int claim(struct vee_channel *channel, uint64_t deadline)
 {
@@ -79,6 +95,7 @@ static int claim(struct vee_channel *channel, uint64_t deadline)
 			return ret;
 	}
 	channel->claimed = upto;
+	pace(channel);
 	return 0;
 }
 
@@ -254,14 +271,14 @@ static struct chan_section newest(const struct chan_header *header)
 /* From a section's first message to the end of all. */
 static int walk(struct vee_channel *channel)
 {
-	struct chan_section section = newest(channel->header);
+	struct chan_header *header = channel->header;
+	struct chan_section section = newest(header);
 	struct chan_view view;
 
 	if (!section.pos)
 		return -EPROTO;
 	channel->head = section.pos - 1;
 	channel->seq = section.seq - 1;
-	channel->bytes = channel->header->bytes;
 	channel->section_next =
 		(channel->head / section_lines(channel) + 1) * section_lines(channel);
 	for (;;) {
@@ -279,8 +296,8 @@ static int walk(struct vee_channel *channel)
 		if (word & CHAN_EPOCH)
 			continue;
 		/* The one that was published last may not have been counted. */
-		if (++channel->seq > channel->header->seq)
-			channel->bytes += view.size;
+		if (++channel->seq > header->seq)
+			chan_store(header->bytes, header->bytes + view.size);
 	}
 }
 
@@ -309,7 +326,6 @@ int chan_begin_writing(struct vee_channel *channel)
 	chan_store(header->intent, header->floor);
 	register_membarrier(channel);
 	chan_store(header->seq, channel->seq);
-	chan_store(header->bytes, channel->bytes);
 	/* Nobody knows what the one before has written, or only reserved. */
 	if (header->epoch)
 		chan_note_data(channel, channel->head + channel->lines / 2);
