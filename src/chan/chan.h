@@ -29,6 +29,7 @@
 #pragma once
 
 #include "base/guard.h"
+#include "chan/clock.h"
 #include "chan/copy.h"
 #include "chan/lag.h"
 #include "chan/layout.h"
@@ -78,6 +79,7 @@ struct vee_channel {
 	uint64_t held_up_at, held_up_ns; /* for room at which position it waits, and since when */
 	bool others_reliable;
 	struct chan_copier copier;
+	struct chan_clock clock;
 	struct chan_hall *hall;
 	struct guard *hall_guard;
 	uint32_t joined; /* hall->joined, when the desks were looked for */

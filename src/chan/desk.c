@@ -454,7 +454,8 @@ void chan_find_desks_of_others(struct vee_channel *channel)
 	    os_stat(folder, &st) < 0)
 		return;
 	changed = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
-	if (changed == channel->folder_changed && chan_clock() - changed > FOLDER_TICK_NS)
+	if (changed == channel->folder_changed &&
+	    chan_clock_read(&channel->clock) - changed > FOLDER_TICK_NS)
 		return;
 	channel->folder_changed = changed;
 	/* That a reliable reader of another user is seen is worth what it takes. */

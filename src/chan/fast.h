@@ -33,13 +33,11 @@ static inline bool chan_is_ours(const struct vee_channel *channel, bool writer)
 
 /* --- the writer --- */
 
-int64_t chan_clock(void);
-
 static inline int64_t chan_stamp(struct vee_channel *channel)
 {
 	if (channel->stamp_left-- == 0) {
 		channel->stamp_left = channel->stamp_every - 1;
-		channel->stamp = chan_clock();
+		channel->stamp = chan_clock_now(&channel->clock);
 	}
 	return channel->stamp;
 }

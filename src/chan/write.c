@@ -12,14 +12,6 @@
 /* The first lap takes memory as it goes. */
 #define POPULATE_LINES ((1u << 20) / CHAN_LINE)
 
-int64_t chan_clock(void)
-{
-	struct timespec now = {0, 0};
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec * 1000000000ll + now.tv_nsec;
-}
-
 static uint64_t section_lines(const struct vee_channel *channel)
 {
 	return channel->lines / CHAN_SECTIONS;
@@ -332,7 +324,7 @@ int chan_begin_writing(struct vee_channel *channel)
 	channel->claimed = header->floor ?
 				   header->floor + channel->lines :
 				   channel->head / section_lines(channel) * section_lines(channel);
-	channel->stamp = chan_clock();
+	channel->stamp = chan_clock_now(&channel->clock);
 	chan_store(header->epoch, header->epoch + 1);
 	__atomic_store_n(&header->state, CHAN_WRITTEN, __ATOMIC_RELEASE);
 	/* Who sleeps looks at the new writer's doorbell from now on. */

@@ -1,0 +1,75 @@
+/* clock.c - see clock.h. */
+#include "chan/clock.h"
+#include "base/os.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define WINDOW_NS 1000000ull
+/* Readings closer together say little of the rate; further apart they may have a suspension between them. */
+#define LEAST_NS 200000ll
+#define MOST_NS	 1000000000ll
+/* Beyond what a clock that is being adjusted differs by. */
+#define STEP_NS 100000ll
+
+/* Does the kernel believe in the counter? It may have found that processors disagree. */
+static bool is_usable(void)
+{
+	static int8_t usable = -1;
+	int8_t found = __atomic_load_n(&usable, __ATOMIC_RELAXED);
+	char name[64] = "";
+
+	if (found >= 0)
+		return found;
+	os_read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource", name,
+		     sizeof(name));
+	name[strcspn(name, "\n")] = '\0';
+	found = !strcmp(name, "tsc") || !strcmp(name, "kvm-clock") ||
+		!strcmp(name, "hyperv_clocksource_tsc_page") || !strcmp(name, "arch_sys_counter");
+	__atomic_store_n(&usable, found, __ATOMIC_RELAXED);
+	return found;
+}
+
+/* From the reading before to this one. */
+static void measure(struct chan_clock *clock, uint64_t ticks, int64_t gone)
+{
+	uint64_t rate;
+
+	clock->window = 0;
+	if (gone < LEAST_NS || gone > MOST_NS)
+		return;
+	rate = ((uint64_t)gone << 32) / (ticks - clock->ticks);
+	/* The clock was set meanwhile. */
+	if (clock->rate &&
+	    (rate > clock->rate + clock->rate / 512 || rate < clock->rate - clock->rate / 512))
+		rate = 0;
+	clock->rate = rate;
+	if (rate)
+		clock->window = (WINDOW_NS << 32) / rate;
+}
+
+int64_t chan_clock_read(struct chan_clock *clock)
+{
+	struct timespec now = {0, 0};
+	uint64_t ticks = chan_ticks(), took;
+	int64_t ns, told = 0;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	took = chan_ticks() - ticks;
+	ns = now.tv_sec * 1000000000ll + now.tv_nsec;
+	if (!is_usable())
+		return ns;
+	if (clock->window && ticks - clock->ticks < 2 * clock->window)
+		told = clock->ns + (int64_t)((ticks - clock->ticks) * clock->rate >> 32);
+	/* What was said last is not taken back. */
+	if (ns < told && told - ns < STEP_NS)
+		ns = told;
+	/* Too soon after the one before; or the thread was held between the readings of the two. */
+	if ((ns >= clock->ns && ns - clock->ns < LEAST_NS) || took > (ticks - clock->ticks) / 1024)
+		return ns;
+	measure(clock, ticks, ns - clock->ns);
+	clock->ticks = ticks;
+	clock->ns = ns;
+	return ns;
+}
