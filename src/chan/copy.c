@@ -21,9 +21,7 @@
 #define LAP_MOST (256u << 20)
 /* After a change of ways: the rest of this lap and a whole one, to fill the caches, or clear them. */
 #define WARM_LAPS     2u
-#define TRIAL_LAPS    (WARM_LAPS + 1)
-#define SAMPLES_LEAST 16u
-#define SAMPLED_OF    64u /* while there is no trial, one copy of so many is measured */
+#define SAMPLES_LEAST 4u /* laps */
 /* Laps from one trial to the next; doubles with each loss, so that trials cost next to nothing. */
 #define HOLD_LAPS   8u
 #define LOSSES_MOST 7u
@@ -83,14 +81,23 @@ static void copy(unsigned way, void *to, const void *from, size_t size)
 		memcpy(to, from, size);
 }
 
-static void count_laps(struct chan_copier *copier, const void *to, size_t size)
+/* At the end of a lap: how long it took, in ns, and how many bytes it had. Else 0. */
+static uint64_t count_laps(struct chan_copier *copier, const void *to, size_t size,
+			   uint64_t *ret_bytes)
 {
-	copier->bytes += size;
+	uint64_t now, ns = 0;
+
 	if ((uintptr_t)to <= copier->last || copier->bytes >= LAP_MOST) {
+		now = os_monotonic_ns();
+		ns = now - copier->lap_ns + 1;
+		*ret_bytes = copier->bytes;
+		copier->lap_ns = now;
 		copier->lap++;
 		copier->bytes = 0;
 	}
+	copier->bytes += size;
 	copier->last = (uintptr_t)to;
+	return ns;
 }
 
 static struct chan_copy_class *class_of(struct chan_copier *copier, size_t size)
@@ -101,7 +108,7 @@ static struct chan_copy_class *class_of(struct chan_copier *copier, size_t size)
 }
 
 /*
- * A copy that was interrupted says little: no sample counts for more than twice what is known, and what is known for no
+ * A lap that was interrupted says little: no sample counts for more than twice what is known, and what is known for no
  * more than twice the sample.
  */
 static void note(uint32_t *pace, uint64_t ns, size_t size)
@@ -139,28 +146,31 @@ static void next_phase(struct chan_copy_class *class, uint32_t lap)
 	}
 	class->trying = !class->trying;
 	class->since = lap;
-	class->copies = class->samples = 0;
+	class->samples = 0;
+}
+
+/* With a lap in one way behind it. */
+static void end_lap(struct chan_copier *copier, struct chan_copy_class *class, uint64_t ns,
+		    uint64_t bytes)
+{
+	uint32_t age = copier->lap - class->since;
+
+	if (age <= WARM_LAPS)
+		return;
+	note(&class->pace[class->way ^ class->trying], ns, bytes);
+	if (++class->samples >= SAMPLES_LEAST &&
+	    (class->trying || age >= HOLD_LAPS << class->losses))
+		next_phase(class, copier->lap);
 }
 
 void chan_copy_big(struct chan_copier *copier, void *to, const void *from, size_t size)
 {
 	struct chan_copy_class *class = class_of(copier, size);
-	unsigned way = class->way ^ class->trying;
-	uint32_t age;
-	uint64_t start;
+	uint64_t bytes, ns = count_laps(copier, to, size, &bytes);
 
-	count_laps(copier, to, size);
-	age = copier->lap - class->since;
-	if (!CAN_STREAM || age < WARM_LAPS || (!class->trying && class->copies++ % SAMPLED_OF)) {
-		copy(way, to, from, size);
-		return;
-	}
-	start = os_monotonic_ns();
-	copy(way, to, from, size);
-	note(&class->pace[way], os_monotonic_ns() - start, size);
-	if (++class->samples >= SAMPLES_LEAST &&
-	    age >= (class->trying ? TRIAL_LAPS : HOLD_LAPS << class->losses))
-		next_phase(class, copier->lap);
+	if (CAN_STREAM && ns && bytes)
+		end_lap(copier, class, ns, bytes);
+	copy(class->way ^ class->trying, to, from, size);
 }
 
 /*

@@ -13,8 +13,8 @@
  * leaves there: to a ring that fits, memcpy is the quickest, but not right after stores that went past. So the other way is put
  * to trial for whole laps of the ring, of which the first are not measured, and less often the more often it has lost.
  *
- * It measures the writer. Readers find in memory, not in a cache, what went past the caches; so that way must be better by a
- * quarter.
+ * What is measured is how long a lap takes, with all the waiting for readers that it has: they find in memory, not in a cache, what
+ * went past the caches. So that way must also be better by a quarter.
  */
 #pragma once
 
@@ -41,16 +41,16 @@ struct chan_copy_class {
 	uint32_t way;	  /* the one in use */
 	uint32_t trying;  /* 1: the other one is on trial */
 	uint32_t since;	  /* the lap in which that began, or the last trial ended */
-	uint32_t copies;  /* since then, without the first laps */
-	uint32_t samples; /* how many of them were measured */
+	uint32_t samples; /* laps since then, without the first */
 	uint32_t losses;  /* trials in a row that changed nothing */
 	uint32_t pace[2]; /* of each way, ns per 64 KiB, smoothed; 0: not known */
 };
 
 /* A writer's; all zeros to begin with. Its owner alone uses it. */
 struct chan_copier {
-	uintptr_t last; /* where the last big message went */
-	uint64_t bytes; /* in big messages, of this lap */
+	uintptr_t last;	 /* where the last big message went */
+	uint64_t bytes;	 /* in big messages, of this lap */
+	uint64_t lap_ns; /* when it began */
 	uint32_t lap;
 	struct chan_copy_class classes[CHAN_COPY_CLASSES];
 };

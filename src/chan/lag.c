@@ -3,7 +3,7 @@
 #include "base/os.h"
 
 #define WINDOW_NS    500000u
-#define WINDOW_TIMES 64u
+#define WINDOW_TIMES 16u
 /* Without a lag: fewer lines in a ms are no trouble. */
 #define BUSY_LINES 4000u
 #define FIRST_NS   1000u

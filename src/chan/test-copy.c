@@ -123,7 +123,7 @@ static void each_way_is_tried(void **state)
 	assert_int_equal(copier.lap, 3000 / LAP - 1);
 	assert_true(copier.classes[0].pace[CHAN_COPY_CACHED] > 0);
 	assert_true(copier.classes[0].pace[CHAN_COPY_STREAMED] > 0);
-	assert_int_equal(copier.classes[1].copies, 0);
+	assert_int_equal(copier.classes[1].samples, 0);
 #endif
 }
 
