@@ -6,12 +6,13 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define WINDOW_NS 1000000ull
+#define WINDOW_NS 100000ull
 /* Readings closer together say little of the rate; further apart they may have a suspension between them. */
-#define LEAST_NS 200000ll
+#define LEAST_NS 80000ll
 #define MOST_NS	 1000000000ll
 /* Beyond what a clock that is being adjusted differs by. */
 #define STEP_NS 100000ll
+#define SMOOTH	8
 
 /* Does the kernel believe in the counter? It may have found that processors disagree. */
 static bool is_usable(void)
@@ -34,19 +35,19 @@ static bool is_usable(void)
 /* From the reading before to this one. */
 static void measure(struct chan_clock *clock, uint64_t ticks, int64_t gone)
 {
-	uint64_t rate;
+	int64_t rate, known = (int64_t)clock->rate;
 
 	clock->window = 0;
 	if (gone < LEAST_NS || gone > MOST_NS)
 		return;
-	rate = ((uint64_t)gone << 32) / (ticks - clock->ticks);
+	rate = (int64_t)(((uint64_t)gone << 32) / (ticks - clock->ticks));
 	/* The clock was set meanwhile. */
-	if (clock->rate &&
-	    (rate > clock->rate + clock->rate / 512 || rate < clock->rate - clock->rate / 512))
-		rate = 0;
-	clock->rate = rate;
-	if (rate)
-		clock->window = (WINDOW_NS << 32) / rate;
+	if (known && (rate > known + known / 1024 || rate < known - known / 1024)) {
+		clock->rate = 0;
+		return;
+	}
+	clock->rate = (uint64_t)(known ? known + (rate - known) / SMOOTH : rate);
+	clock->window = (WINDOW_NS << 32) / clock->rate;
 }
 
 int64_t chan_clock_read(struct chan_clock *clock)
@@ -57,6 +58,7 @@ int64_t chan_clock_read(struct chan_clock *clock)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	took = chan_ticks() - ticks;
+	ticks += took * 5 / 8; /* about when it was */
 	ns = now.tv_sec * 1000000000ll + now.tv_nsec;
 	if (!is_usable())
 		return ns;
@@ -65,8 +67,14 @@ int64_t chan_clock_read(struct chan_clock *clock)
 	/* What was said last is not taken back. */
 	if (ns < told && told - ns < STEP_NS)
 		ns = told;
-	/* Too soon after the one before; or the thread was held between the readings of the two. */
-	if ((ns >= clock->ns && ns - clock->ns < LEAST_NS) || took > (ticks - clock->ticks) / 1024)
+	/* The thread was held between the readings of the two; the next ones may be better. */
+	if (clock->quickest == 0 || took < clock->quickest)
+		clock->quickest = took;
+	if (took > clock->quickest + clock->quickest / 2) {
+		clock->quickest += clock->quickest / 64 + 1;
+		return ns;
+	}
+	if (ns >= clock->ns && ns - clock->ns < LEAST_NS)
 		return ns;
 	measure(clock, ticks, ns - clock->ns);
 	clock->ticks = ticks;
