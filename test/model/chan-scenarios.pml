@@ -108,14 +108,44 @@
 
 #elif defined(JOIN) /* one becomes reliable meanwhile */
 #define JOINS(r) 1
+#define NO_END
 #define PRE 4
 #define LAST 8
 
 #elif defined(JOIN_NOW) /* at the end, where there is nothing to read */
 #define JOINS(r) 1
 #define FROM_NOW
+#define NO_END
 #define PRE 4
 #define LAST 8
+
+#elif defined(JOIN_CLOSE) /* while the writer closes */
+#define JOINS(r) 1
+#define CLOSES(w) 1
+#define PRE 4
+#define LAST 7
+
+#elif defined(JOIN_DEATH) /* while it dies */
+#define JOINS(r) 1
+#define KILLS 1
+#define PRE 5
+#define LAST 6
+
+#elif defined(JOIN_HEIR) /* while one writer closes, and another comes */
+#define JOINS(r) 1
+#define FOLLOWS(r) 1
+#define HEIRS 1
+#define CLOSES(w) ((w) == 0)
+#define PRE 5
+#define LAST 6
+#define LAST_OF(w) (5 + 2 * (w))
+
+#elif defined(JOIN_GIVE_UP) /* while the writer gives up waiting, and comes again */
+#define JOINS(r) 1
+#define GIVES_UP
+#define NO_END
+#define PRE 4
+#define LAST 7
 
 #elif defined(HEIR) /* the writer dies, another goes on */
 #define HEIRS 1

@@ -320,6 +320,11 @@ inline sleep_for_room()
 	}
 	if
 	:: waiting[me] == 0
+#ifdef GIVES_UP /* and comes again */
+	:: atomic { waiting[me] != 0 && gives_up > 0 -> gives_up--; waiting[me] = 0; r = 0 };
+		store(INTENT, claimed - LINES);
+		goto next
+#endif
 #ifdef DROPS
 	:: atomic { waiting[me] != 0 -> waiting[me] = 0; g_dropped[r] = 1; r++ }
 #endif
@@ -373,15 +378,14 @@ inline clear_next()
 #define TOGETHER atomic
 #endif
 /* Its lines, and the one behind it, which clear_next() may write. */
-#ifdef BUG_CLAIM_NOT_BEHIND
-#define ROOM_ENOUGH (pos + length <= claimed)
-#else
 #define ROOM_ENOUGH (pos + length < claimed)
-#endif
 
 proctype writer(byte me) provided (!killed[me])
 {
 	byte pos, seq, claimed, kind, length, intent, noted, r, turns, second, i;
+#ifdef GIVES_UP
+	byte gives_up = 1;
+#endif
 
 	if
 	:: me == 0 ->
@@ -425,8 +429,11 @@ proctype writer(byte me) provided (!killed[me])
 		store(ASYM, ASYMMETRIC(me));
 #endif
 		store(WAIT_POS, 0);
-#ifdef LAZY /* says so at once, and in the ring with its first message */
+		store(INTENT, mem[FLOOR]);
+#ifndef BUG_EPOCH_LATE
 		store(EPOCH_NOW, mem[EPOCH_NOW] + 1);
+#endif
+#ifdef LAZY /* wakes all at once; its record comes with its first message */
 		store_fence();
 		wake_readers();
 #ifdef BUG_ASYM_AFTER_WAKE
@@ -544,7 +551,9 @@ write:
 		:: kind == EPOCH ->
 			kind = 0;
 #ifndef LAZY
+#ifdef BUG_EPOCH_LATE
 			store(EPOCH_NOW, mem[EPOCH_NOW] + 1);
+#endif
 			store_fence();
 #ifndef BUG_HEIR_NO_WAKE
 			wake_readers();
@@ -574,11 +583,7 @@ write:
 done:
 	if
 	:: CLOSES(me) ->
-#ifdef BUG_ENDED_NO_RELEASE
-		store(ENDED, mem[EPOCH_NOW]);
-#else
 		store(ENDED + RELEASE, mem[EPOCH_NOW]);
-#endif
 		store_fence();
 		wake_readers()
 	:: else
@@ -659,6 +664,28 @@ inline find_entry(least)
 	atomic { p--; assert(g_seq_at[p] == s) } /* PLACE */
 }
 
+/* Below intent a writer may be about to go on; without a writer, what is there stays there. Into e. */
+inline least_to_join()
+{
+#ifdef NO_END
+	e = mem[INTENT]
+#else
+#if HEIRS
+	d = mem[DOOR];
+#endif
+	over = gone[d] || mem[ENDED] == mem[EPOCH_NOW];
+	if
+#ifdef BUG_JOIN_BELOW_FLOOR
+	:: over -> skip
+#else
+	:: over -> e = mem[FLOOR]
+#endif
+	:: !over -> e = mem[INTENT]
+	fi;
+	atomic { over = 0; d = 0 }
+#endif
+}
+
 /* Is it the end, and whose? */
 inline look_for_end()
 {
@@ -717,7 +744,7 @@ join:
 		store(CURSOR + seat, pos);
 		store(STATE + seat, S_RELIABLE);
 #ifdef BUG_NO_JOIN_FENCE
-		e = mem[INTENT];
+		least_to_join();
 #endif
 #ifdef BUG_JOIN_NO_TURN
 		full_fence();
@@ -725,13 +752,15 @@ join:
 		tell_writer(0);
 #endif
 #ifndef BUG_NO_JOIN_FENCE
-		e = mem[INTENT];
+		least_to_join();
 #endif
 #ifndef BUG_JOIN_BLINDLY
 		atomic {
 			if
 			:: e > pos ->
+#ifdef NO_END
 				assert(e != f); /* each attempt is another */
+#endif
 				f = e;
 				e = 0
 			:: else -> goto joined
