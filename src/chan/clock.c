@@ -13,6 +13,8 @@
 /* Beyond what a clock that is being adjusted differs by. */
 #define STEP_NS 100000ll
 #define SMOOTH	8
+/* Who looks at the clock between two messages takes longer. */
+#define BURST_NS 64ull
 
 /* Does the kernel believe in the counter? It may have found that processors disagree. */
 static bool is_usable(void)
@@ -48,6 +50,7 @@ static void measure(struct chan_clock *clock, uint64_t ticks, int64_t gone)
 	}
 	clock->rate = (uint64_t)(known ? known + (rate - known) / SMOOTH : rate);
 	clock->window = (WINDOW_NS << 32) / clock->rate;
+	clock->burst = (BURST_NS << 32) / clock->rate;
 }
 
 int64_t chan_clock_read(struct chan_clock *clock)

@@ -1,11 +1,12 @@
 /*
  * clock.h - the time of day, for each message: CLOCK_REALTIME, without a call for each.
  *
- * What a caller sees: the time as clock_gettime() has it, to some 20 ns; never less than the time before, unless the clock was set.
+ * What a caller sees: the time as clock_gettime() has it; never less than the time before, unless the clock was set. Of messages that
+ * follow each other within BURST_NS (clock.c) all but the first may be some 20 ns off.
  *
- * How it works: the processor's counter is read, in half the time that clock_gettime() takes, and added to a time that was read less
- * than a tenth of a millisecond ago. How fast the counter goes is measured from one such reading to the next. Only where the kernel keeps its
- * own time by that counter; else each time is read.
+ * How it works: in such a burst the processor's counter is read, in half the time that clock_gettime() takes, and added to a time that
+ * was read less than a tenth of a millisecond ago. How fast the counter goes is measured from one such reading to the next. Only
+ * where the kernel keeps its own time by that counter; else each time is read.
  */
 #pragma once
 
@@ -15,6 +16,8 @@
 struct chan_clock {
 	uint64_t ticks;	 /* of the counter, when the clock was read */
 	uint64_t window; /* as many later it is read again; 0: each time */
+	uint64_t last;	 /* ticks, of the last time */
+	uint64_t burst;	 /* as many later it is read, too */
 	uint64_t rate;	 /* ns a tick, times 2^32; 0: not known */
 	int64_t ns;
 	uint64_t quickest; /* ticks that a reading takes, undisturbed */
@@ -38,9 +41,10 @@ static inline uint64_t chan_ticks(void)
 
 static inline int64_t chan_clock_now(struct chan_clock *clock)
 {
-	uint64_t since = chan_ticks() - clock->ticks;
+	uint64_t now = chan_ticks(), since = now - clock->ticks, gap = now - clock->last;
 
-	if (likely(since < clock->window))
+	clock->last = now;
+	if (likely(since < clock->window) && likely(gap < clock->burst))
 		return clock->ns + (int64_t)(since * clock->rate >> 32);
 	return chan_clock_read(clock);
 }

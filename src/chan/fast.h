@@ -79,7 +79,6 @@ static inline __attribute__((always_inline)) void chan_publish(struct vee_channe
 {
 	uint64_t seq = channel->seq + 1;
 
-	prefetch_to_write(chan_at(channel, channel->head + lines + CHAN_AHEAD));
 	if (lines > 1)
 		chan_note_data(channel, channel->head + lines);
 	chan_no_false_word(channel, channel->head + lines, seq + 1);

@@ -234,18 +234,35 @@ void chan_poll_close(struct vee_channel *channel)
 	channel->poll = NULL;
 }
 
-/* One socket for all channels of the process, which the program may have closed along with all that it did not know. */
+/*
+ * One socket for all channels of the process. The program may have closed it, along with all that it did not know, and have another
+ * file of that number, even a socket: nothing is to be sent there.
+ */
+static int sender(void)
+{
+	static uint64_t kept; /* inode << 32 | descriptor + 1 */
+	uint64_t now = load_acquire(kept);
+	int fd = (int)(uint32_t)now - 1;
+	struct stat st;
+
+	if (fd >= 0 && os_fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	    (uint32_t)st.st_ino == now >> 32)
+		return fd;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || os_fstat(fd, &st) < 0)
+		return fd < 0 ? -errno : -EBADF;
+	if (__atomic_compare_exchange_n(&kept, &now, (uint64_t)st.st_ino << 32 | (uint32_t)(fd + 1),
+					false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return fd;
+	os_close(fd);
+	return (int)(uint32_t)now - 1;
+}
+
 static int ring(char *path)
 {
-	static int fd = -1;
-	int ret = -EBADF;
+	int fd = sender();
 
-	if (fd >= 0)
-		ret = send_byte(fd, path);
-	if (ret != -EBADF && ret != -ENOTSOCK && ret != -EPROTOTYPE && ret != -EINVAL)
-		return ret;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	return fd >= 0 ? send_byte(fd, path) : -errno;
+	return fd < 0 ? fd : send_byte(fd, path);
 }
 
 /*

@@ -1064,6 +1064,61 @@ static void a_close_closes_the_descriptor(void **state)
 	vee_channel_close(writer);
 }
 
+/* A TCP connection; [1] is what the other end reads. */
+static void connect_pair(int *ret_fds)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	socklen_t size = sizeof(address);
+	int listening = socket(AF_INET, SOCK_STREAM, 0);
+
+	CHECK(bind(listening, (struct sockaddr *)&address, size) == 0);
+	CHECK(listen(listening, 1) == 0);
+	CHECK(getsockname(listening, (struct sockaddr *)&address, &size) == 0);
+	ret_fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(connect(ret_fds[0], (struct sockaddr *)&address, size) == 0);
+	ret_fds[1] = accept(listening, NULL, NULL);
+	CHECK(ret_fds[1] >= 0);
+	close(listening);
+}
+
+/* A Unix socket without a name: what libvee sends by. */
+static bool is_sender(int fd)
+{
+	struct sockaddr_un name;
+	socklen_t size = sizeof(name);
+
+	return getsockname(fd, (struct sockaddr *)&name, &size) == 0 &&
+	       name.sun_family == AF_UNIX && size == sizeof(sa_family_t);
+}
+
+/* Some programs close all descriptors that they do not know. Then other files have those numbers. */
+static void no_byte_goes_where_a_descriptor_of_ours_was(void **state)
+{
+	struct vee_channel *writer = new_writer(0), *reader = new_reader(0);
+	int fd = vee_channel_poll_fd(reader), pair[2], replaced = -1;
+
+	(void)state;
+	write_many(writer, 1, 10);
+	read_one(reader);
+	connect_pair(pair);
+	for (int i = 3; i < 64; i++)
+		if (is_sender(i)) {
+			assert_int_equal(replaced, -1);
+			replaced = dup2(pair[0], i);
+		}
+	for (unsigned i = 2; i < 5; i++) {
+		write_many(writer, 1, 10);
+		assert_true(is_readable(fd, PATIENCE_MS));
+		assert_int_equal(read_one(reader).sequence, i);
+	}
+	assert_false(is_readable(pair[1], 0));
+	close(pair[0]);
+	close(pair[1]);
+	close(replaced);
+	vee_channel_close(reader);
+	vee_channel_close(writer);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -1107,6 +1162,7 @@ int main(int argc, char **argv)
 		TEST(a_polling_reader_that_is_lapped_is_readable),
 		TEST(a_reader_with_a_descriptor_may_wait_in_a_read),
 		TEST(a_close_closes_the_descriptor),
+		TEST(no_byte_goes_where_a_descriptor_of_ours_was),
 	};
 
 	if (argc > 2 && !strcmp(argv[1], "again"))
