@@ -19,12 +19,12 @@
 
 /* A lap also ends after so many bytes, more than caches hold. */
 #define LAP_MOST (256u << 20)
-/* After a change of ways: the rest of this lap and a whole one, to fill the caches, or clear them. */
-#define WARM_LAPS     2u
-#define SAMPLES_LEAST 4u /* laps */
+/* After a change of ways: the rest of this lap and some more, to fill the caches, or clear them. */
+#define WARM_LAPS     8u
+#define SAMPLES_LEAST 16u /* laps: readers, too, take their time to settle */
 /* Laps from one trial to the next; doubles with each loss, so that trials cost next to nothing. */
-#define HOLD_LAPS   8u
-#define LOSSES_MOST 7u
+#define HOLD_LAPS   64u
+#define LOSSES_MOST 6u
 #define SMOOTH	    8
 
 /* The whole lines of `to`; none of them is read from memory to be written. */

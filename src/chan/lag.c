@@ -54,19 +54,16 @@ static void without_lag(struct chan_lag *lag, uint64_t pos, uint64_t now)
 	begin_window(lag, pos, now);
 }
 
-static void with_lag(struct chan_lag *lag, uint64_t pos, uint64_t burst, uint64_t lines,
-		     uint64_t now)
+static void with_lag(struct chan_lag *lag, uint64_t pos, uint64_t burst, uint64_t now)
 {
 	if (burst < ANSWER) {
 		give_up(lag);
 		begin_window(lag, pos, now);
 		return;
 	}
-	if (burst < lines / 4 && lag->pause_ns < MOST_NS)
+	if (!lag->far && lag->pause_ns < MOST_NS)
 		lag->pause_ns *= 2;
-	else if (burst > lines / 2 && lag->pause_ns > FIRST_NS)
-		lag->pause_ns /= 2;
-	if (lag->ramp && burst < lines / 4) {
+	if (lag->ramp && !lag->far) {
 		lag->ramp--;
 		begin_window(lag, pos, now);
 		return;
@@ -85,17 +82,22 @@ static void with_lag(struct chan_lag *lag, uint64_t pos, uint64_t burst, uint64_
 	begin_window(lag, pos, now);
 }
 
-void chan_lag(struct chan_lag *lag, uint64_t pos, uint64_t lines)
+void chan_lag(struct chan_lag *lag, uint64_t pos, uint64_t lines, const uint64_t *floor)
 {
 	uint64_t now = os_monotonic_ns(), burst = pos - lag->pos, until;
+	/* The writer is about a ring ahead of what it has given up: by up to a section less, of which there are many. */
+	uint64_t far = pos - lines + lines / 16 + lines / 8 * 3;
 
 	lag->pos = pos;
 	lag->times++;
 	if (lag->pause_ns)
-		with_lag(lag, pos, burst, lines, now);
+		with_lag(lag, pos, burst, now);
 	else
 		without_lag(lag, pos, now);
-	for (until = now + lag->pause_ns; now < until; now = os_monotonic_ns())
+	lag->far = false;
+	for (until = now + lag->pause_ns; now < until && !lag->far; now = os_monotonic_ns()) {
 		for (unsigned i = 0; i < 8; i++)
 			cpu_relax();
+		lag->far = pos >= lines && __atomic_load_n(floor, __ATOMIC_RELAXED) >= far;
+	}
 }

@@ -9,7 +9,7 @@
  * needs it back. Two that run close to each other take turns at this, and are several times slower than two that keep a distance.
  *
  * How it works. How many lines a reader gets by without a lag is measured all the time. If they are many and it catches up again and
- * again, it tries a lag: longer and longer, until a quarter of the ring comes at once. If that is not faster by a quarter, it
+ * again, it tries a lag: longer and longer, until the writer is three eighths of the ring ahead. If that is not faster by a quarter, it
  * is left, and tried again after a while, a longer one each time. One that brings next to nothing ends at once: somebody waits for
  * an answer. A lag that has proved good is measured against none now and then.
  */
@@ -28,9 +28,10 @@ struct chan_lag {
 	uint64_t baseline;    /* lines in a ms, without a lag */
 	uint32_t times;	      /* caught up, in this window */
 	uint32_t ramp;	      /* steps until the pause is long enough */
+	bool far;	      /* the last lag ended with the writer far ahead */
 	uint32_t hold, holds; /* windows until the next try */
 	uint32_t kept_for;    /* windows */
 };
 
-/* The reader has caught up at pos, in a ring of so many lines. */
-void chan_lag(struct chan_lag *lag, uint64_t pos, uint64_t lines);
+/* The reader has caught up at pos, in a ring of so many lines; floor is the writer's. */
+void chan_lag(struct chan_lag *lag, uint64_t pos, uint64_t lines, const uint64_t *floor);

@@ -10,6 +10,7 @@
 #define SPIN_FAILURES	3u
 #define SPIN_SKIPS	16u
 #define SPIN_LOOKS	128u
+#define DISTANCE_NS	100000u
 /* A doorbell that rang while its process still ends: another look follows soon. */
 #define LOOK_FIRST_NS 200000ull
 #define LOOK_LAST_NS  20000000ull
@@ -70,7 +71,7 @@ static void pause_for(unsigned pauses)
 /* At longer and longer intervals, without the clock. */
 static bool spin_briefly(struct vee_channel *channel)
 {
-	chan_lag(&channel->lag, channel->pos, channel->lines);
+	chan_lag(&channel->lag, channel->pos, channel->lines, &channel->header->floor);
 	for (unsigned i = 0; i < SPIN_LOOKS; i++) {
 		if (is_there(channel))
 			return true;
@@ -351,6 +352,22 @@ static int sleep_on(const struct vee_channel *channel, const struct blocker *blo
 	return os_futex_wait(&blocker->seat->turns, blocker->turns, until < soon ? until : soon);
 }
 
+/*
+ * A writer that goes on as soon as it may comes right behind the reader, and takes lines from its cache: see lag.h. It lets the
+ * reader get ahead a little, who is quick; not one who is slow.
+ */
+static void keep_distance(struct vee_channel *channel, uint64_t pos)
+{
+	uint64_t until = os_monotonic_ns() + DISTANCE_NS;
+	struct blocker blocker;
+
+	chan_store(channel->header->wait_pos, pos);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_ROOM */
+	while (os_monotonic_ns() < until && find_any(channel, pos, 0, &blocker))
+		for (unsigned i = 0; i < 64 && chan_load(blocker.seat->turns) == blocker.turns; i++)
+			cpu_relax();
+}
+
 /* Looks for a while before it sleeps: a reader that is at work is about to move. */
 static bool spin_for_room(struct vee_channel *channel, uint64_t pos)
 {
@@ -363,6 +380,7 @@ static bool spin_for_room(struct vee_channel *channel, uint64_t pos)
 		for (unsigned i = 0; i < 64 && chan_load(blocker.seat->turns) == blocker.turns; i++)
 			cpu_relax();
 	}
+	keep_distance(channel, pos + channel->lines / 4);
 	return true;
 }
 
