@@ -225,10 +225,11 @@ struct chan_view {
 	uint32_t size;
 	uint64_t after; /* the position behind it */
 	int64_t time;
+	uint32_t epoch; /* that begins; 0: none */
 };
 int chan_begin_reading(struct vee_channel *channel);
 /* Over what is no message: 0 with a message at channel->pos, 1 none there yet, -errno. */
-int chan_look(struct vee_channel *channel, uint64_t *ret_word);
+int chan_look(struct vee_channel *channel, struct chan_view *ret_view);
 ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
 		  struct vee_channel_message *ret_message, const struct timespec *timeout);
 int chan_peek(struct vee_channel *channel, struct vee_channel_message *ret_messages, unsigned n,

@@ -40,11 +40,11 @@ static void measure(struct chan_clock *clock, uint64_t ticks, int64_t gone)
 	int64_t rate, known = (int64_t)clock->rate;
 
 	clock->window = 0;
-	if (gone < LEAST_NS || gone > MOST_NS)
+	if (gone < LEAST_NS || gone > MOST_NS || ticks <= clock->ticks)
 		return;
 	rate = (int64_t)(((uint64_t)gone << 32) / (ticks - clock->ticks));
-	/* The clock was set meanwhile. */
-	if (known && (rate > known + known / 1024 || rate < known - known / 1024)) {
+	/* The clock was set meanwhile, or the counter. */
+	if (rate == 0 || (known && (rate > known + known / 1024 || rate < known - known / 1024))) {
 		clock->rate = 0;
 		return;
 	}

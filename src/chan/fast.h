@@ -148,6 +148,38 @@ static inline bool chan_view(const struct vee_channel *channel, uint64_t pos, ui
 	return (pos & (channel->lines - 1)) + lines <= channel->lines;
 }
 
+/* What lies at a position, if the message of that sequence number is the next one. */
+enum chan_record {
+	CHAN_NOTHING, /* it is not there yet, or what was there is overwritten */
+	CHAN_MESSAGE,
+	CHAN_NO_MESSAGE, /* a pad, or a new writer's epoch: go on at view.after */
+	CHAN_DAMAGED,
+};
+
+/*
+ * A pad leads to the ring's first line, where none can be. So who follows the records of a damaged ring comes to an end, if he takes
+ * no more of them that are no messages than the ring has lines.
+ */
+static inline enum chan_record chan_record_at(const struct vee_channel *channel, uint64_t pos,
+					      uint64_t seq, struct chan_view *ret_view)
+{
+	uint64_t word = load_acquire(*chan_word_at(channel, pos)); /* CHAN_PUBLISH */
+
+	ret_view->epoch = 0;
+	if (!chan_word_is(word, seq))
+		return CHAN_NOTHING;
+	if (word & CHAN_PAD) {
+		ret_view->after = (pos | (channel->lines - 1)) + 1;
+		return pos & (channel->lines - 1) ? CHAN_NO_MESSAGE : CHAN_DAMAGED;
+	}
+	if (!chan_view(channel, pos, word, ret_view))
+		return CHAN_DAMAGED;
+	if (!(word & CHAN_EPOCH))
+		return CHAN_MESSAGE;
+	ret_view->epoch = chan_load(*(uint32_t *)(chan_at(channel, pos) + 8));
+	return CHAN_NO_MESSAGE;
+}
+
 /* The writer may be waiting for room; and who looks on likes to know. */
 static inline void chan_advance(struct vee_channel *channel, uint64_t pos, uint64_t next)
 {

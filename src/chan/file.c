@@ -500,9 +500,9 @@ void chan_close(struct vee_channel *channel)
 	else if (ours)
 		chan_seat_leave(channel);
 	given = give_doorbell(channel);
+	/* The desk's memory stays, for the thread that holds the seat's doorbell. */
 	if (!given && !channel->writer)
-		channel->n_desks =
-			0; /* the desk's memory stays, for the thread that holds the seat's doorbell */
+		channel->n_desks = 0;
 	if (ours && channel->ino)
 		chan_clean(channel->path, channel->ino);
 	chan_free_handle(channel, !given && channel->writer);

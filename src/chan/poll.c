@@ -31,7 +31,6 @@
 struct chan_poll {
 	int epoll, socket, pidfd;
 	uint32_t pidfd_epoch;
-	bool armed;
 	char path[CHAN_PATH_SIZE + 32];
 };
 
@@ -155,7 +154,6 @@ static void set_readable(struct chan_poll *poll, bool readable)
 {
 	char bytes[16];
 
-	poll->armed = !readable;
 	if (readable)
 		send_byte(poll->socket, poll->path);
 	else

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define SEARCHES_MOST 10000u
+
 /* --- sections --- */
 
 /* A sound entry, of a place that is not overwritten. */
@@ -11,15 +13,16 @@ static bool load_section(const struct vee_channel *channel, unsigned i,
 			 struct chan_section *ret_section)
 {
 	const struct chan_section *section = &channel->header->sections[i];
-	uint64_t pos = load_acquire(section->pos);
+	uint64_t pos = load_acquire(section->pos), floor;
 
 	ret_section->pos = pos - 1;
 	ret_section->seq = chan_load(section->seq);
 	ret_section->time = chan_load(section->time);
 	ret_section->epoch = chan_load(section->epoch);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return pos && chan_load(section->pos) == pos &&
-	       chan_load(channel->header->floor) <= pos - 1;
+	floor = chan_load(channel->header->floor);
+	return pos && chan_load(section->pos) == pos && floor <= pos - 1 &&
+	       pos - 1 - floor <= channel->lines;
 }
 
 /* The oldest section from `least` on; newest: the newest. */
@@ -56,6 +59,24 @@ static void go_to(struct vee_channel *channel, const struct chan_section *sectio
 /* --- over what is no message --- */
 
 /*
+ * Nobody finds a place while the writer is quick enough to overwrite all that one looks at. If it does not move, the file is
+ * damaged.
+ */
+struct search {
+	uint64_t floor;
+	unsigned tries;
+};
+
+static bool may_search_on(const struct vee_channel *channel, struct search *search)
+{
+	uint64_t floor = chan_load(channel->header->floor);
+
+	if (floor != search->floor)
+		*search = (struct search){floor, 0};
+	return search->tries++ < SEARCHES_MOST;
+}
+
+/*
  * The writer was faster by a whole ring. With a quarter of it in front, so that this does not come again at once. At a writer's
  * speed a section may be gone before one gets there.
  */
@@ -63,6 +84,7 @@ static int resync(struct vee_channel *channel)
 {
 	uint64_t expected = channel->next;
 	struct chan_section section;
+	struct search search = {0, 0};
 
 	if (channel->seat->state == CHAN_SEAT_RELIABLE) {
 		if (channel->options.stall == VEE_CHANNEL_STALL_DISCONNECT) {
@@ -74,7 +96,7 @@ static int resync(struct vee_channel *channel)
 	do {
 		uint64_t floor = chan_load(channel->header->floor);
 
-		if (guard_hit(channel->guard))
+		if (guard_hit(channel->guard) || !may_search_on(channel, &search))
 			return -EIO;
 		if (!find_section(channel, floor + channel->lines / 4, false, &section) &&
 		    !find_section(channel, floor, true, &section))
@@ -87,40 +109,31 @@ static int resync(struct vee_channel *channel)
 	return 0;
 }
 
-int chan_look(struct vee_channel *channel, uint64_t *ret_word)
+int chan_look(struct vee_channel *channel, struct chan_view *ret_view)
 {
-	struct chan_view view;
-
-	for (;;) {
-		uint64_t word =
-			load_acquire(*chan_word_at(channel, channel->pos)); /* CHAN_PUBLISH */
-		bool there = chan_word_is(word, channel->next);
-		bool sound = there && chan_view(channel, channel->pos, word, &view);
-		uint32_t value =
-			there ? chan_load(*(uint32_t *)(chan_at(channel, channel->pos) + 8)) : 0;
-		int ret;
+	for (uint64_t n = 0; n <= channel->lines;) {
+		enum chan_record record =
+			chan_record_at(channel, channel->pos, channel->next, ret_view);
 
 		if (chan_lapped(channel, channel->pos)) {
-			ret = resync(channel);
+			int ret = resync(channel);
+
 			if (ret < 0)
 				return ret;
 			continue;
 		}
-		if (!there)
-			return 1;
-		if (word & CHAN_PAD) {
-			channel->pos = (channel->pos | (channel->lines - 1)) + 1;
-			continue;
-		}
-		if (!sound)
-			return -EIO;
-		if (!(word & CHAN_EPOCH)) {
-			*ret_word = word;
+		if (record == CHAN_MESSAGE)
 			return 0;
-		}
-		channel->epoch = value;
-		channel->pos = view.after;
+		if (record == CHAN_NOTHING)
+			return 1;
+		if (record == CHAN_DAMAGED)
+			break;
+		if (ret_view->epoch)
+			channel->epoch = ret_view->epoch;
+		channel->pos = ret_view->after;
+		n++;
 	}
+	return -EIO;
 }
 
 static int refuse(const struct vee_channel *channel)
@@ -133,13 +146,13 @@ static int refuse(const struct vee_channel *channel)
 }
 
 /* A message at channel->pos, after a wait if need be. */
-static int next_message(struct vee_channel *channel, uint64_t deadline, uint64_t *ret_word)
+static int next_message(struct vee_channel *channel, uint64_t deadline, struct chan_view *ret_view)
 {
 	int ret;
 
 	if (!chan_is_ours(channel, false) || channel->cut_off)
 		return refuse(channel);
-	while ((ret = chan_look(channel, ret_word)) == 1) {
+	while ((ret = chan_look(channel, ret_view)) == 1) {
 		if (channel->poll)
 			chan_poll_arm(channel);
 		ret = chan_wait(channel, deadline);
@@ -162,19 +175,18 @@ static void fill(const struct vee_channel *channel, const struct chan_view *view
 ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
 		  struct vee_channel_message *ret_message, const struct timespec *timeout)
 {
-	uint64_t word, deadline = chan_deadline(timeout);
+	uint64_t deadline = chan_deadline(timeout);
 	struct vee_channel_message message;
-	struct chan_view view;
+	struct chan_view view, after;
 	int ret;
 
 	if (!chan_timeout_is_sound(timeout))
 		return -EINVAL;
 	channel->peeked = 0;
 	do {
-		ret = next_message(channel, deadline, &word);
+		ret = next_message(channel, deadline, &view);
 		if (ret < 0)
 			return ret;
-		chan_view(channel, channel->pos, word, &view);
 		if (view.time)
 			channel->time = view.time;
 		fill(channel, &view, channel->next, channel->time, &message);
@@ -190,7 +202,7 @@ ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
 	channel->lost_before = 0;
 	channel->received++;
 	chan_advance(channel, view.after, channel->next + 1);
-	if (channel->poll && chan_look(channel, &word) == 1)
+	if (channel->poll && chan_look(channel, &after) == 1)
 		chan_poll_arm(channel);
 	return guard_hit(channel->guard) ? -EIO : (ssize_t)view.size;
 }
@@ -207,15 +219,14 @@ static int view_batch(struct vee_channel *channel, struct vee_channel_message *r
 	unsigned i = 0;
 
 	while (i < n) {
-		uint64_t word = load_acquire(*chan_word_at(channel, pos)); /* CHAN_PUBLISH */
+		enum chan_record record = chan_record_at(channel, pos, seq, &view);
 
-		if (!chan_word_is(word, seq) || word & CHAN_EPOCH)
-			break;
-		if (word & CHAN_PAD) {
-			pos = (pos | (channel->lines - 1)) + 1;
+		/* A new epoch is for the next batch. */
+		if (record == CHAN_NO_MESSAGE && !view.epoch) {
+			pos = view.after;
 			continue;
 		}
-		if (!chan_view(channel, pos, word, &view) || chan_lapped(channel, pos))
+		if (record != CHAN_MESSAGE || chan_lapped(channel, pos))
 			break;
 		if (view.time)
 			time = view.time;
@@ -232,7 +243,8 @@ static int view_batch(struct vee_channel *channel, struct vee_channel_message *r
 int chan_peek(struct vee_channel *channel, struct vee_channel_message *ret_messages, unsigned n,
 	      const struct timespec *timeout)
 {
-	uint64_t word, deadline = chan_deadline(timeout);
+	uint64_t deadline = chan_deadline(timeout);
+	struct chan_view view;
 	int ret;
 
 	if (n == 0 || !chan_timeout_is_sound(timeout))
@@ -241,7 +253,7 @@ int chan_peek(struct vee_channel *channel, struct vee_channel_message *ret_messa
 		n = INT32_MAX;
 	do {
 		channel->peeked = 0;
-		ret = next_message(channel, deadline, &word);
+		ret = next_message(channel, deadline, &view);
 		if (ret < 0)
 			return ret;
 		ret = view_batch(channel, ret_messages, n);
@@ -250,7 +262,7 @@ int chan_peek(struct vee_channel *channel, struct vee_channel_message *ret_messa
 	return guard_hit(channel->guard) ? -EIO : ret;
 }
 
-/* How many of the batch, from the first on, floor has passed by now. Walks the words that have not been overwritten, from the end of the lapped. */
+/* How many of the batch, from the first on, floor has passed by now. */
 static int count_lapped(struct vee_channel *channel)
 {
 	uint64_t floor = chan_load(channel->header->floor);
@@ -266,7 +278,7 @@ static int count_lapped(struct vee_channel *channel)
 
 int chan_release(struct vee_channel *channel)
 {
-	uint64_t word;
+	struct chan_view view;
 	int unsound = 0;
 
 	if (!chan_is_ours(channel, false))
@@ -281,7 +293,7 @@ int chan_release(struct vee_channel *channel)
 	channel->time = channel->peeked_time;
 	chan_advance(channel, channel->peeked, channel->peeked_next);
 	channel->peeked = 0;
-	if (channel->poll && chan_look(channel, &word) == 1)
+	if (channel->poll && chan_look(channel, &view) == 1)
 		chan_poll_arm(channel);
 	return unsound;
 }
@@ -292,14 +304,12 @@ int chan_release(struct vee_channel *channel)
 static int walk_to(struct vee_channel *channel, uint64_t seq, struct chan_section *ret_last)
 {
 	struct chan_view view;
-	uint64_t word;
 
 	while (channel->next < seq) {
-		int ret = chan_look(channel, &word);
+		int ret = chan_look(channel, &view);
 
 		if (ret)
 			return ret < 0 ? ret : 0;
-		chan_view(channel, channel->pos, word, &view);
 		*ret_last = (struct chan_section){channel->pos, channel->next, channel->time,
 						  channel->epoch};
 		if (chan_lapped(channel, channel->pos))
@@ -416,9 +426,14 @@ static bool join(struct vee_channel *channel)
 
 int chan_begin_reading(struct vee_channel *channel)
 {
+	struct search search = {0, 0};
 	int ret;
 
 	do {
+		if (!may_search_on(channel, &search)) {
+			chan_errorf("%s: damaged; remove it with 'vee chan rm'", channel->path);
+			return -EPROTO;
+		}
 		/* A writer at full speed may overwrite a section while one looks for a place in it. */
 		chan_store(channel->seat->state, CHAN_SEAT_LOSSY);
 		ret = find_start(channel);

@@ -260,27 +260,26 @@ static const char *check_words(const struct vee_channel *channel)
 {
 	struct chan_section section;
 	struct chan_view view;
+	uint64_t pos, seq;
 
 	if (!chan_oldest(channel, &section))
 		return NULL;
-	for (uint64_t pos = section.pos, seq = section.seq;;) {
-		uint64_t word = load_acquire(*chan_word_at(channel, pos));
-		bool sound = chan_view(channel, pos, word, &view);
+	pos = section.pos;
+	seq = section.seq;
+	for (uint64_t n = 0; n <= 2 * channel->lines; n++) {
+		enum chan_record record = chan_record_at(channel, pos, seq, &view);
 
 		if (chan_lapped(channel, pos))
 			return NULL;
-		if (!chan_word_is(word, seq))
+		if (record == CHAN_NOTHING)
 			return seq > chan_load(channel->header->seq) ? NULL :
 								       "a message is missing";
-		if (word & CHAN_PAD) {
-			pos = (pos | (channel->lines - 1)) + 1;
-			continue;
-		}
-		if (!sound)
+		if (record == CHAN_DAMAGED)
 			return "a message is longer than the ring";
 		pos = view.after;
-		seq += !(word & CHAN_EPOCH);
+		seq += record == CHAN_MESSAGE;
 	}
+	return "there are more records than the ring has lines";
 }
 
 const char *chan_check(const char *name)

@@ -356,11 +356,13 @@ static int sleep_on(const struct vee_channel *channel, const struct blocker *blo
  * A writer that goes on as soon as it may comes right behind the reader, and takes lines from its cache: see lag.h. It lets the
  * reader get ahead a little, who is quick; not one who is slow.
  */
-static void keep_distance(struct vee_channel *channel, uint64_t pos)
+static void keep_distance(struct vee_channel *channel, uint64_t pos, uint64_t deadline)
 {
 	uint64_t until = os_monotonic_ns() + DISTANCE_NS;
 	struct blocker blocker;
 
+	if (until > deadline)
+		until = deadline;
 	chan_store(channel->header->wait_pos, pos);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_ROOM */
 	while (os_monotonic_ns() < until && find_any(channel, pos, 0, &blocker))
@@ -369,7 +371,7 @@ static void keep_distance(struct vee_channel *channel, uint64_t pos)
 }
 
 /* Looks for a while before it sleeps: a reader that is at work is about to move. */
-static bool spin_for_room(struct vee_channel *channel, uint64_t pos)
+static bool spin_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadline)
 {
 	uint64_t start = os_monotonic_ns(), most = spin_most_ns();
 	struct blocker blocker;
@@ -380,7 +382,7 @@ static bool spin_for_room(struct vee_channel *channel, uint64_t pos)
 		for (unsigned i = 0; i < 64 && chan_load(blocker.seat->turns) == blocker.turns; i++)
 			cpu_relax();
 	}
-	keep_distance(channel, pos + channel->lines / 4);
+	keep_distance(channel, pos + channel->lines / 4, deadline);
 	return true;
 }
 
@@ -404,7 +406,7 @@ int chan_wait_for_room(struct vee_channel *channel, uint64_t pos, uint64_t deadl
 		channel->held_up_ns = os_monotonic_ns();
 	}
 	start = channel->held_up_ns;
-	if (deadline && spin_for_room(channel, pos))
+	if (deadline && spin_for_room(channel, pos, deadline))
 		goto out;
 	for (;;) {
 		uint64_t until;

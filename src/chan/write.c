@@ -29,22 +29,16 @@ static bool is_truncated(const struct vee_channel *channel)
 static int populate(const struct vee_channel *channel, uint64_t from, uint64_t lines)
 {
 	int ret = os_madvise(chan_at(channel, from), lines * CHAN_LINE, MADV_POPULATE_WRITE);
-	struct stat st;
 
-	if (ret == -EFAULT && is_truncated(channel)) {
-		__atomic_store_n(&channel->file_guard->hit, 1, __ATOMIC_RELAXED); /* for good */
-		return -EIO;
-	}
 	/* Linux before 5.14 does not know it; what fails then is caught by the guard. */
 	if (ret == -EINVAL)
 		return 0;
 	if (ret != -EFAULT && ret != -ENOMEM)
 		return ret;
-	/* The file has no room, or no end there any more. */
-	return os_stat(channel->path, &st) == 0 && st.st_ino == channel->ino &&
-			       (uint64_t)st.st_size < channel->file_size ?
-		       -EIO :
-		       -ENOSPC;
+	if (!is_truncated(channel))
+		return -ENOSPC;
+	__atomic_store_n(&channel->file_guard->hit, 1, __ATOMIC_RELAXED); /* for good */
+	return -EIO;
 }
 
 /*
@@ -260,6 +254,15 @@ static struct chan_section newest(const struct chan_header *header)
 	return found;
 }
 
+/* Within a ring of what is kept? */
+static bool is_end(const struct vee_channel *channel)
+{
+	uint64_t floor = channel->header->floor;
+
+	return floor % section_lines(channel) == 0 && channel->head >= floor &&
+	       channel->head - floor <= channel->lines;
+}
+
 /* From a section's first message to the end of all. */
 static int walk(struct vee_channel *channel)
 {
@@ -273,24 +276,23 @@ static int walk(struct vee_channel *channel)
 	channel->seq = section.seq - 1;
 	channel->section_next =
 		(channel->head / section_lines(channel) + 1) * section_lines(channel);
-	for (;;) {
-		uint64_t word = load_acquire(*chan_word_at(channel, channel->head));
-
-		if (!chan_word_is(word, channel->seq + 1))
-			return 0;
-		if (word & CHAN_PAD) {
-			channel->head = (channel->head | (channel->lines - 1)) + 1;
-			continue;
-		}
-		if (!chan_view(channel, channel->head, word, &view))
+	for (uint64_t n = 0; n <= 2 * channel->lines; n++) {
+		switch (chan_record_at(channel, channel->head, channel->seq + 1, &view)) {
+		case CHAN_NOTHING:
+			return is_end(channel) ? 0 : -EPROTO;
+		case CHAN_DAMAGED:
 			return -EPROTO;
+		case CHAN_MESSAGE:
+			/* The one that was published last may not have been counted. */
+			if (++channel->seq > header->seq)
+				chan_store(header->bytes, header->bytes + view.size);
+			break;
+		case CHAN_NO_MESSAGE:
+			break;
+		}
 		channel->head = view.after;
-		if (word & CHAN_EPOCH)
-			continue;
-		/* The one that was published last may not have been counted. */
-		if (++channel->seq > header->seq)
-			chan_store(header->bytes, header->bytes + view.size);
 	}
+	return -EPROTO;
 }
 
 static void register_membarrier(struct vee_channel *channel)

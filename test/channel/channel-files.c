@@ -330,6 +330,104 @@ static void a_damaged_channel_is_refused(void **state)
 	assert_int_equal(vee_channel_remove(channel_path), 0);
 }
 
+/* --- any bytes in a channel's file --- */
+
+enum {
+	DAMAGES = 1500,
+	DOORBELLS_AT = 832, /* and the claim: whoever writes waits for their owners */
+	RING_AT = 4096,
+};
+
+/* A few words of it, half of them of the header, are others: random ones, small ones, or such as stand elsewhere in it. */
+static void damage(char *file, size_t size, unsigned *seed)
+{
+	for (unsigned n = 1 + rand_r(seed) % 24; n > 0; n--) {
+		size_t limit = rand_r(seed) % 2 ? DOORBELLS_AT : size;
+		size_t at = rand_r(seed) % (limit / 8) * 8, from = rand_r(seed) % (size / 8) * 8;
+		uint64_t word =
+			(uint64_t)rand_r(seed) << 33 ^ (uint64_t)rand_r(seed) << 11 ^ rand_r(seed);
+
+		if (at >= DOORBELLS_AT && at < RING_AT)
+			continue;
+		switch (rand_r(seed) % 4) {
+		case 0:
+			word %= 200;
+			break;
+		case 1:
+			memcpy(&word, file + from, 8);
+			break;
+		case 2: /* a record that is no message, of a number that may come */
+			word = (uint64_t)(1 + rand_r(seed) % 400) << 32 |
+			       (rand_r(seed) % 2 ? 0x80000004u : 0x20000004u);
+			break;
+		}
+		memcpy(file + at, &word, 8);
+	}
+}
+
+static void look_at_it(unsigned *seed)
+{
+	static const enum vee_channel_start starts[] = {VEE_CHANNEL_NOW, VEE_CHANNEL_OLDEST,
+							VEE_CHANNEL_LAST, VEE_CHANNEL_SEQUENCE};
+	struct vee_channel_open_options options = {.start = starts[rand_r(seed) % 4],
+						   .sequence = rand_r(seed) % 400,
+						   .policy = rand_r(seed) % 2};
+	struct vee_channel *reader = vee_channel_open(channel_path, &options), *writer;
+	struct vee_channel_message messages[4];
+	struct vee_channel_stat stat;
+
+	if (reader) {
+		for (unsigned i = 0; i < 2000; i++)
+			if (rand_r(seed) % 2 ? vee_channel_timedread(reader, buf, sizeof(buf),
+								     messages, &none) < 0 :
+					       vee_channel_peek(reader, messages, 4, &none) < 0 ||
+						       vee_channel_release(reader) < 0)
+				break;
+		vee_channel_stat(reader, &stat);
+		vee_channel_close(reader);
+	}
+	writer = vee_channel_create(channel_path, NULL);
+	if (!writer)
+		return;
+	for (unsigned i = 0; i < 300; i++)
+		if (vee_channel_timedwrite(writer, buf, rand_r(seed) % 3000, &none) < 0)
+			break;
+	vee_channel_close(writer);
+}
+
+static void damage_again_and_again(void)
+{
+	static char pristine[RING_AT + RING_LEAST], file[sizeof(pristine)];
+	int fd = open(channel_path, O_RDWR | O_CLOEXEC);
+	unsigned seed = 2611;
+
+	CHECK(fd >= 0);
+	CHECK(pread(fd, pristine, sizeof(pristine), 0) == sizeof(pristine));
+	for (unsigned i = 0; i < DAMAGES; i++) {
+		alarm(20);
+		memcpy(file, pristine, sizeof(file));
+		damage(file, sizeof(file), &seed);
+		CHECK(pwrite(fd, file, sizeof(file), 0) == sizeof(file));
+		look_at_it(&seed);
+	}
+	CHECK(pwrite(fd, pristine, sizeof(pristine), 0) == sizeof(pristine));
+	close(fd);
+}
+
+static void a_damaged_channel_hangs_and_crashes_nobody(void **state)
+{
+	struct vee_channel *writer = create_path(RING_LEAST, 0);
+	struct child child;
+
+	(void)state;
+	for (unsigned i = 0; i < 300; i++)
+		write_many(writer, 1, i * 37 % 900);
+	vee_channel_close(writer);
+	child = start(damage_again_and_again);
+	assert_good(&child);
+	assert_int_equal(vee_channel_remove(channel_path), 0);
+}
+
 /* --- truncated while it is open --- */
 
 static void truncated_to(off_t length)
@@ -1195,6 +1293,7 @@ int main(int argc, char **argv)
 		TEST(other_files_are_no_channels),
 		TEST(what_is_no_channel_is_not_removed),
 		TEST(a_damaged_channel_is_refused),
+		TEST(a_damaged_channel_hangs_and_crashes_nobody),
 		TEST(a_channel_cut_to_nothing_is_eio),
 		TEST(a_channel_cut_to_its_header_is_eio),
 		TEST(a_channel_cut_in_the_ring_is_eio),
