@@ -38,7 +38,14 @@ int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* After getopt has said what is wrong. Returns CLI_USAGE. */
 int cli_bad_option(void);
 
-/* parse.c. Each: false for anything else. */
+/*
+ * parse.c. The word that must follow a command: the index of its verb, among names such as "vee ns ls", of which it becomes
+ * cli_name; -1: *ret_status is the exit status, and all is said.
+ */
+int cli_verb(int argc, char **argv, const char *const *verbs, unsigned n, int (*help)(void),
+	     int *ret_status);
+
+/* Each: false for anything else. */
 
 /* A whole unsigned number, decimal, 0x… or 0…, at most `max`. */
 bool cli_number(const char *text, uint64_t max, uint64_t *ret_number);

@@ -131,29 +131,12 @@ static int cmd_chan_rm(int argc, char **argv)
 
 int cmd_chan(int argc, char **argv)
 {
-	static const struct {
-		const char *name, *full_name;
-		int (*call)(int argc, char **argv);
-	} verbs[] = {
-		{"write", "vee chan write", cmd_chan_write},
-		{"read", "vee chan read", cmd_chan_read},
-		{"ls", "vee chan ls", cmd_chan_ls},
-		{"stat", "vee chan stat", cmd_chan_stat},
-		{"top", "vee chan top", cmd_chan_top},
-		{"rm", "vee chan rm", cmd_chan_rm},
-	};
-	const char *word = argc > 1 ? argv[1] : NULL;
+	static const char *const verbs[] = {"vee chan write", "vee chan read", "vee chan ls",
+					    "vee chan stat",  "vee chan top",  "vee chan rm"};
+	static int (*const calls[])(int argc, char **argv) = {cmd_chan_write, cmd_chan_read,
+							      cmd_chan_ls,    cmd_chan_stat,
+							      cmd_chan_top,   cmd_chan_rm};
+	int status, verb = cli_verb(argc, argv, verbs, ARRAY_SIZE(verbs), help, &status);
 
-	if (!word)
-		return cli_usage("write, read, ls, stat, top or rm must follow");
-	if (!strcmp(word, "--help") || !strcmp(word, "-h"))
-		return help();
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-		if (strcmp(word, verbs[i].name))
-			continue;
-		cli_name = verbs[i].full_name;
-		argv[1] = (char *)cli_name;
-		return verbs[i].call(argc - 1, argv + 1);
-	}
-	return cli_usage("%s: write, read, ls, stat, top or rm must follow", word);
+	return verb < 0 ? status : calls[verb](argc - 1, argv + 1);
 }

@@ -368,12 +368,12 @@ static int peek_messages(const struct request *request, struct ipc_namespace *ns
 /* --- the command line --- */
 
 static const struct verb {
-	const char *name, *full_name, *letters;
+	const char *name, *letters;
 	int (*call)(const struct request *request, struct ipc_namespace *ns, int id);
 } verbs[] = {
-	{"send", "vee msg send", "QqcmntwTh", send_message},
-	{"recv", "vee msg recv", "QqcmntxsewTJh", receive_message},
-	{"peek", "vee msg peek", "QqntxJh", peek_messages},
+	{"send", "QqcmntwTh", send_message},
+	{"recv", "QqcmntxsewTJh", receive_message},
+	{"peek", "QqntxJh", peek_messages},
 };
 
 static bool parse_type(const char *text, long *ret_type)
@@ -527,18 +527,8 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 
 int cmd_msg(int argc, char **argv)
 {
-	const char *word = argc > 1 ? argv[1] : NULL;
+	static const char *const names[] = {"vee msg send", "vee msg recv", "vee msg peek"};
+	int status, verb = cli_verb(argc, argv, names, ARRAY_SIZE(names), help, &status);
 
-	if (!word)
-		return cli_usage("send, recv or peek must follow");
-	if (!strcmp(word, "--help") || !strcmp(word, "-h"))
-		return help();
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-		if (strcmp(word, verbs[i].name))
-			continue;
-		cli_name = verbs[i].full_name;
-		argv[1] = (char *)cli_name;
-		return run_verb(&verbs[i], argc - 1, argv + 1);
-	}
-	return cli_usage("%s: send, recv or peek must follow", word);
+	return verb < 0 ? status : run_verb(&verbs[verb], argc - 1, argv + 1);
 }

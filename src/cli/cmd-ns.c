@@ -419,26 +419,9 @@ static int ns_rm(int argc, char **argv)
 
 int cmd_ns(int argc, char **argv)
 {
-	static const struct {
-		const char *name, *full_name;
-		int (*call)(int argc, char **argv);
-	} verbs[] = {
-		{"ls", "vee ns ls", ns_ls},
-		{"create", "vee ns create", ns_create},
-		{"rm", "vee ns rm", ns_rm},
-	};
-	const char *word = argc > 1 ? argv[1] : NULL;
+	static const char *const verbs[] = {"vee ns ls", "vee ns create", "vee ns rm"};
+	static int (*const calls[])(int argc, char **argv) = {ns_ls, ns_create, ns_rm};
+	int status, verb = cli_verb(argc, argv, verbs, ARRAY_SIZE(verbs), help, &status);
 
-	if (!word)
-		return cli_usage("ls, create or rm must follow");
-	if (!strcmp(word, "--help") || !strcmp(word, "-h"))
-		return help();
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-		if (strcmp(word, verbs[i].name))
-			continue;
-		cli_name = verbs[i].full_name;
-		argv[1] = (char *)cli_name;
-		return verbs[i].call(argc - 1, argv + 1);
-	}
-	return cli_usage("%s: ls, create or rm must follow", word);
+	return verb < 0 ? status : calls[verb](argc - 1, argv + 1);
 }

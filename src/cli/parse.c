@@ -1,4 +1,4 @@
-/* parse.c - numbers, as command lines have them; see cli.h. None takes a sign, white space or a rest. */
+/* parse.c - words and numbers, as command lines have them; see cli.h. No number takes a sign, white space or a rest. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -6,6 +6,43 @@
 #include <string.h>
 
 #define SECONDS_MAX 1e9
+
+static const char *verb_of(const char *full_name)
+{
+	return strrchr(full_name, ' ') + 1;
+}
+
+static int say_which(const char *word, const char *const *verbs, unsigned n)
+{
+	char list[128] = "";
+
+	for (unsigned i = 0; i < n; i++) {
+		strcat(list, i == 0 ? "" : i + 1 < n ? ", " : " or ");
+		strcat(list, verb_of(verbs[i]));
+	}
+	return word ? cli_usage("%s: %s must follow", word, list) :
+		      cli_usage("%s must follow", list);
+}
+
+int cli_verb(int argc, char **argv, const char *const *verbs, unsigned n, int (*help)(void),
+	     int *ret_status)
+{
+	const char *word = argc > 1 ? argv[1] : NULL;
+
+	if (word && (!strcmp(word, "--help") || !strcmp(word, "-h"))) {
+		*ret_status = help();
+		return -1;
+	}
+	for (unsigned i = 0; word && i < n; i++) {
+		if (strcmp(word, verb_of(verbs[i])))
+			continue;
+		cli_name = verbs[i];
+		argv[1] = (char *)cli_name;
+		return (int)i;
+	}
+	*ret_status = say_which(word, verbs, n);
+	return -1;
+}
 
 bool cli_number(const char *text, uint64_t max, uint64_t *ret_number)
 {
