@@ -72,5 +72,5 @@ struct arena_header {
 _Static_assert(sizeof(struct arena_header) == 48 + 128 + 16 + 40 + 72, "layout");
 
 #define ARENA_MAGIC   0x312d6370692d7665ull /* "ev-ipc-1", read as bytes */
-#define ARENA_VERSION 1u
+#define ARENA_VERSION 2u
 #define ARENA_READY   0x79646165u

@@ -26,7 +26,7 @@ struct ipc_ids {
 	int32_t next_id;
 	int32_t last_idx;
 	struct idr ipcs_idr;
-	ref_t key_table; /* open addressing: uint64_t {key, reference}; see util.c */
+	ref_t key_table; /* open addressing: uint64_t {key, id}; see util.c */
 	uint32_t key_slots;
 	uint32_t key_filled; /* slots that are or were used */
 	uint32_t pad[7];

@@ -6,10 +6,11 @@
 
 /*
  * The index of keys: open addressing with linear probing. A slot is 0 (never used), KEY_GONE,
- * or key << 32 | the object's reference. When three quarters are not 0 any more, a table of the size that the
+ * or key << 32 | the object's id + KEY_ID. When three quarters are not 0 any more, a table of the size that the
  * living keys need takes its place. Its new page run needs no journal until the header points to it.
  */
 #define KEY_GONE      1ull
+#define KEY_ID	      2u
 #define KEY_SLOTS_MIN 512u
 #define MIN_CYCLE     64u
 
@@ -18,14 +19,19 @@ static uint32_t key_hash(int32_t key, uint32_t slots)
 	return ((uint32_t)key * 2654435769u) >> (__builtin_clz(slots) + 1);
 }
 
-static uint64_t key_word(int32_t key, ref_t ref)
+static uint64_t key_word(int32_t key, int id)
 {
-	return (uint64_t)(uint32_t)key << 32 | ref;
+	return (uint64_t)(uint32_t)key << 32 | ((uint32_t)id + KEY_ID);
 }
 
 static bool word_live(uint64_t word)
 {
 	return (uint32_t)word > KEY_GONE;
+}
+
+static int word_id(uint64_t word)
+{
+	return (int)((uint32_t)word - KEY_ID);
 }
 
 static uint64_t *key_find(struct ipc_namespace *ns, struct ipc_ids *ids, int32_t key)
@@ -78,7 +84,7 @@ static int key_rebuild(struct ipc_namespace *ns, struct tx *tx, struct ipc_ids *
 }
 
 static int key_add(struct ipc_namespace *ns, struct tx *tx, struct ipc_ids *ids, int32_t key,
-		   ref_t ref)
+		   int id)
 {
 	uint64_t *table;
 	uint32_t i;
@@ -95,7 +101,7 @@ static int key_add(struct ipc_namespace *ns, struct tx *tx, struct ipc_ids *ids,
 		i = (i + 1) & (ids->key_slots - 1);
 	if (!table[i])
 		tx_set(tx, ids->key_filled, ids->key_filled + 1);
-	tx_set(tx, table[i], key_word(key, ref));
+	tx_set(tx, table[i], key_word(key, id));
 	return 0;
 }
 
@@ -112,7 +118,7 @@ struct kern_ipc_perm *ipc_findkey(struct ipc_namespace *ns, int which, int32_t k
 	struct ipc_ids *ids = ipc_ids_of(ns, which);
 	const uint64_t *slot = key_find(ns, ids, key);
 
-	return slot ? arena_ptr(&ns->arena, (ref_t)*slot) : NULL;
+	return slot ? ipc_obtain_object_idr(ns, which, word_id(*slot)) : NULL;
 }
 
 /* next_id, if set, asks for that very id; else cyclic, with seq one more at each wrap. */
@@ -164,7 +170,7 @@ int ipc_addid(struct ipc_namespace *ns, struct tx *tx, int which, ref_t ref, uin
 		return index;
 	__atomic_store_n(&perm->id, perm->seq * IPCMNI + index, __ATOMIC_RELAXED);
 	if (perm->key != IPC_PRIVATE) {
-		int ret = key_add(ns, tx, ids, perm->key, ref);
+		int ret = key_add(ns, tx, ids, perm->key, perm->id);
 
 		if (ret < 0)
 			return ret;
@@ -223,13 +229,18 @@ struct kern_ipc_perm *ipc_obtain_object_check(struct ipc_namespace *ns, int whic
 static int ipcget_public(struct ipc_namespace *ns, struct tx *tx, int which,
 			 const struct ipc_ops *ops, const struct ipc_params *params)
 {
-	const struct kern_ipc_perm *perm = ipc_findkey(ns, which, params->key);
+	const uint64_t *slot = key_find(ns, ipc_ids_of(ns, which), params->key);
+	const struct kern_ipc_perm *perm;
 	int ret;
 
-	if (!perm)
+	if (!slot)
 		return params->flg & IPC_CREAT ? ops->getnew(ns, tx, params) : -ENOENT;
 	if (params->flg & IPC_CREAT && params->flg & IPC_EXCL)
 		return -EEXIST;
+	/* Whoever asks for no size and no permission is told without a look at the object. */
+	if (params->size == 0 && !(params->flg & 0777))
+		return word_id(*slot);
+	perm = ipc_obtain_object_idr(ns, which, word_id(*slot));
 	ret = ops->more_checks ? ops->more_checks(perm, params) : 0;
 	if (ret == 0)
 		ret = ipcperms(perm, params->flg);
