@@ -35,19 +35,45 @@ VEE_EXPORT struct vee_channel *vee_channel_open(const char *name,
 	return api_result(chan_open(name, options, &channel)) < 0 ? NULL : channel;
 }
 
+static __attribute__((noinline)) int wake(struct vee_channel *channel)
+{
+	chan_wake(channel, channel->seq);
+	return 0;
+}
+
+/* Longer messages, the clock, and all that takes time. */
+static __attribute__((noinline)) int write_more(struct vee_channel *channel, const void *data,
+						size_t size, const struct timespec *timeout)
+{
+	int ret = 0;
+
+	if (unlikely(!chan_write_quickly(channel, data, size)))
+		ret = (int)api_result(chan_write(channel, data, size, timeout));
+	else if (unlikely(chan_is_wanted(channel)))
+		wake(channel);
+	if (ret == 0)
+		chan_set_quick(channel);
+	return ret;
+}
+
+/* What it calls, it calls last: see chan_write_small(). */
+static inline int write_timed(struct vee_channel *channel, const void *data, size_t size,
+			      const struct timespec *timeout)
+{
+	if (unlikely(size > CHAN_COPY_SMALL) || unlikely(!chan_write_small(channel, data, size)))
+		return write_more(channel, data, size, timeout);
+	return unlikely(chan_is_wanted(channel)) ? wake(channel) : 0;
+}
+
 VEE_EXPORT int vee_channel_write(struct vee_channel *channel, const void *data, size_t size)
 {
-	if (likely(chan_write_quickly(channel, data, size)))
-		return 0;
-	return (int)api_result(chan_write(channel, data, size, NULL));
+	return write_timed(channel, data, size, NULL);
 }
 
 VEE_EXPORT int vee_channel_timedwrite(struct vee_channel *channel, const void *data, size_t size,
 				      const struct timespec *timeout)
 {
-	if (likely(chan_write_quickly(channel, data, size)))
-		return 0;
-	return (int)api_result(chan_write(channel, data, size, timeout));
+	return write_timed(channel, data, size, timeout);
 }
 
 VEE_EXPORT void *vee_channel_reserve(struct vee_channel *channel, size_t size,
@@ -72,25 +98,48 @@ VEE_EXPORT void vee_channel_abort(struct vee_channel *channel)
 	channel->reserved = 0;
 }
 
-VEE_EXPORT ssize_t vee_channel_timedread(struct vee_channel *channel, void *buf, size_t size,
-					 struct vee_channel_message *ret_message,
-					 const struct timespec *timeout)
+static __attribute__((noinline)) ssize_t publish_cursor(struct vee_channel *channel, ssize_t n)
 {
-	ssize_t n = chan_read_quickly(channel, buf, size, ret_message);
+	chan_publish_cursor(channel);
+	return n;
+}
 
-	if (likely(n >= 0))
-		return n;
-	return api_result(chan_read(channel, buf, size, ret_message, timeout));
+static __attribute__((noinline)) ssize_t read_more(struct vee_channel *channel, void *buf,
+						   size_t size,
+						   struct vee_channel_message *ret_message,
+						   const struct timespec *timeout)
+{
+	bool publish;
+	ssize_t n = chan_read_quickly(channel, buf, size, ret_message, &publish, false);
+
+	if (unlikely(n < 0))
+		return api_result(chan_read(channel, buf, size, ret_message, timeout));
+	return unlikely(publish) ? publish_cursor(channel, n) : n;
+}
+
+static inline ssize_t read_timed(struct vee_channel *channel, void *buf, size_t size,
+				 struct vee_channel_message *ret_message,
+				 const struct timespec *timeout)
+{
+	bool publish;
+	ssize_t n = chan_read_quickly(channel, buf, size, ret_message, &publish, true);
+
+	if (unlikely(n < 0))
+		return read_more(channel, buf, size, ret_message, timeout);
+	return unlikely(publish) ? publish_cursor(channel, n) : n;
 }
 
 VEE_EXPORT ssize_t vee_channel_read(struct vee_channel *channel, void *buf, size_t size,
 				    struct vee_channel_message *ret_message)
 {
-	ssize_t n = chan_read_quickly(channel, buf, size, ret_message);
+	return read_timed(channel, buf, size, ret_message, NULL);
+}
 
-	if (likely(n >= 0))
-		return n;
-	return api_result(chan_read(channel, buf, size, ret_message, NULL));
+VEE_EXPORT ssize_t vee_channel_timedread(struct vee_channel *channel, void *buf, size_t size,
+					 struct vee_channel_message *ret_message,
+					 const struct timespec *timeout)
+{
+	return read_timed(channel, buf, size, ret_message, timeout);
 }
 
 VEE_EXPORT int vee_channel_peek(struct vee_channel *channel,

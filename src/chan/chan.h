@@ -62,12 +62,15 @@ struct vee_channel {
 
 	/* The writer's. */
 	bool asymmetric;
-	bool announced; /* its epoch stands in the ring */
-	uint64_t head;	/* where the next message starts */
-	uint64_t limit; /* a message that ends beyond needs chan_make_room() */
-	uint64_t seq;	/* of the last message */
-	int64_t stamp;	/* the time that was read last */
-	uint32_t stamp_left, stamp_every;
+	bool announced;		/* its epoch stands in the ring */
+	uint64_t head;		/* where the next message starts */
+	uint64_t seq;		/* of the last message */
+	uint64_t quick;		/* so far goes chan_write_small() */
+	uintptr_t lap;		/* where position 0 would be, for the positions up to there */
+	uint64_t limit;		/* a message that ends beyond needs chan_make_room() */
+	int64_t stamp;		/* the time that was read last */
+	uint64_t stamped_until; /* the messages up to this one go without another */
+	uint32_t stamp_every;
 	uint64_t claimed;      /* may be written: floor is that far */
 	uint64_t section_next; /* where the next section begins that has no entry */
 	uint32_t ahead;	       /* lines that are sent for so far ahead; 0: none */

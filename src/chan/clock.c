@@ -59,6 +59,7 @@ int64_t chan_clock_read(struct chan_clock *clock)
 	uint64_t ticks = chan_ticks(), took;
 	int64_t ns, told = 0;
 
+	clock->last = ticks;
 	clock_gettime(CLOCK_REALTIME, &now);
 	took = chan_ticks() - ticks;
 	ticks += took * 5 / 8; /* about when it was */

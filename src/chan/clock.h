@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/compiler.h"
+#include <stdbool.h>
 
 /* A writer's; all zeros to begin with. */
 struct chan_clock {
@@ -39,12 +40,21 @@ static inline uint64_t chan_ticks(void)
 #endif
 }
 
-static inline int64_t chan_clock_now(struct chan_clock *clock)
+/* By the counter alone; false: that will not do. */
+static inline bool chan_clock_count(struct chan_clock *clock, int64_t *ret_ns)
 {
 	uint64_t now = chan_ticks(), since = now - clock->ticks, gap = now - clock->last;
 
+	if (unlikely(since >= clock->window) || unlikely(gap >= clock->burst))
+		return false;
 	clock->last = now;
-	if (likely(since < clock->window) && likely(gap < clock->burst))
-		return clock->ns + (int64_t)(since * clock->rate >> 32);
-	return chan_clock_read(clock);
+	*ret_ns = clock->ns + (int64_t)(since * clock->rate >> 32);
+	return true;
+}
+
+static inline int64_t chan_clock_now(struct chan_clock *clock)
+{
+	int64_t ns;
+
+	return likely(chan_clock_count(clock, &ns)) ? ns : chan_clock_read(clock);
 }

@@ -68,8 +68,8 @@ void chan_copy_streamed(void *ring, const void *message, size_t size)
 	head = head < size ? head : size;
 	tail = (size - head) % LINE;
 	lines = size - head - tail;
-	chan_copy_small(to, from, head);
-	chan_copy_small(to + head + lines, from + head + lines, tail);
+	chan_copy_small(to, from, head, false);
+	chan_copy_small(to + head + lines, from + head + lines, tail, false);
 	stream_lines(to + head, from + head, lines);
 }
 

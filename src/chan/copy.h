@@ -6,7 +6,7 @@
  * do: the copy is then worth nothing, and no race in the eyes of the thread sanitizer. All stores of chan_copy_in() come
  * before any later store-release.
  *
- * How it works: what is small is copied in place, by two or four moves that overlap. Up to CHAN_COPY_BIG, memcpy. From there on
+ * How it works: what is small is copied in line, by one, two or four moves that overlap. Up to CHAN_COPY_BIG, memcpy. From there on
  * there are two ways into the ring, memcpy and stores that go past the caches; which is quicker depends on the machine, on the
  * size of the message, on how much of the ring the caches hold, and on whom else they serve. So a chan_copier measures both, for
  * each class of sizes. A single copy by the other way would tell little, since it finds in the caches what the way in use
@@ -19,6 +19,7 @@
 #pragma once
 
 #include "base/compiler.h"
+#include <stdbool.h>
 
 #if defined(__SANITIZE_THREAD__)
 #define CHAN_COPY_RACES 1
@@ -64,33 +65,43 @@ void chan_copy_streamed(void *to, const void *from, size_t size);
 void chan_copy_racing_in(void *to, const void *from, size_t size);
 void chan_copy_racing_out(void *to, const void *from, size_t size);
 
-/* Loaded by eight bytes, stored by sixteen. */
-static inline void chan_copy_16(char *to, const char *from)
+/* Sixteen bytes; fresh: by eight. */
+static inline __attribute__((always_inline)) void chan_copy_16(char *to, const char *from,
+							       bool fresh)
 {
-	typedef uint64_t pair __attribute__((vector_size(16)));
 	uint64_t low, high;
-	pair both;
 
+	if (!fresh) {
+		__builtin_memcpy(to, from, 16);
+		return;
+	}
 	__builtin_memcpy(&low, from, 8);
 	__builtin_memcpy(&high, from + 8, 8);
-	both = (pair){low, high};
-	__builtin_memcpy(to, &both, 16);
+	/* Else the compiler makes one of the two. */
+	__asm__("" : "+r"(low), "+r"(high));
+	__builtin_memcpy(to, &low, 8);
+	__asm__("" ::: "memory");
+	__builtin_memcpy(to + 8, &high, 8);
 }
 
 /*
- * size <= CHAN_COPY_SMALL. Who fills a message in and sends it has just stored it, field by field: a load that is wider than the
- * store that it meets waits until that has reached the cache, behind all earlier stores to the ring. And stores to the ring are to
- * be few: those that miss the caches wait in a queue that is not long.
+ * size <= CHAN_COPY_SMALL; fresh: a message on its way into the ring. Who fills it in and sends it has just stored it, field by
+ * field: a load that is wider than the store that it meets waits until that has reached the cache, behind all earlier stores to the
+ * ring.
  */
-static inline void chan_copy_small(void *to, const void *from, size_t size)
+static inline __attribute__((always_inline)) void chan_copy_small(void *to, const void *from,
+								  size_t size, bool fresh)
 {
 	char *t = to;
 	const char *f = from;
 
 	if (size >= 16) {
-		for (size_t i = 0; i + 16 < size; i += 16)
-			chan_copy_16(t + i, f + i);
-		chan_copy_16(t + size - 16, f + size - 16);
+		chan_copy_16(t, f, fresh);
+		if (size > 32) {
+			chan_copy_16(t + 16, f + 16, fresh);
+			chan_copy_16(t + size - 32, f + size - 32, fresh);
+		}
+		chan_copy_16(t + size - 16, f + size - 16, fresh);
 	} else if (size >= 8) {
 		__builtin_memcpy(t, f, 8);
 		__builtin_memcpy(t + size - 8, f + size - 8, 8);
@@ -105,6 +116,16 @@ static inline void chan_copy_small(void *to, const void *from, size_t size)
 	}
 }
 
+/* size <= CHAN_COPY_SMALL; calls nothing. */
+static inline void chan_copy_in_small(void *to, const void *from, size_t size)
+{
+#ifdef CHAN_COPY_RACES
+	chan_copy_racing_in(to, from, size);
+#else
+	chan_copy_small(to, from, size, true);
+#endif
+}
+
 static inline void chan_copy_in(struct chan_copier *copier, void *to, const void *from, size_t size)
 {
 #ifdef CHAN_COPY_RACES
@@ -112,11 +133,20 @@ static inline void chan_copy_in(struct chan_copier *copier, void *to, const void
 	chan_copy_racing_in(to, from, size);
 #else
 	if (likely(size <= CHAN_COPY_SMALL))
-		chan_copy_small(to, from, size);
+		chan_copy_in_small(to, from, size);
 	else if (likely(size < CHAN_COPY_BIG))
 		__builtin_memcpy(to, from, size);
 	else
 		chan_copy_big(copier, to, from, size);
+#endif
+}
+
+static inline void chan_copy_out_small(void *to, const void *from, size_t size)
+{
+#ifdef CHAN_COPY_RACES
+	chan_copy_racing_out(to, from, size);
+#else
+	chan_copy_small(to, from, size, false);
 #endif
 }
 
@@ -126,7 +156,7 @@ static inline void chan_copy_out(void *to, const void *from, size_t size)
 	chan_copy_racing_out(to, from, size);
 #else
 	if (likely(size <= CHAN_COPY_SMALL))
-		chan_copy_small(to, from, size);
+		chan_copy_out_small(to, from, size);
 	else
 		__builtin_memcpy(to, from, size);
 #endif

@@ -33,34 +33,51 @@ static inline bool chan_is_ours(const struct vee_channel *channel, bool writer)
 
 /* --- the writer --- */
 
-static inline int64_t chan_stamp(struct vee_channel *channel)
+/* Does the next message take the time anew? */
+static inline bool chan_stamp_is_due(const struct vee_channel *channel)
 {
-	if (channel->stamp_left-- == 0) {
-		channel->stamp_left = channel->stamp_every - 1;
-		channel->stamp = chan_clock_now(&channel->clock);
-	}
-	return channel->stamp;
+	return channel->seq >= channel->stamped_until;
 }
 
-/* Is anybody asleep until there is this message? CHAN_SLEEP */
-static inline bool chan_is_wanted(const struct vee_channel *channel, uint64_t seq)
+static inline void chan_set_stamp(struct vee_channel *channel, int64_t now)
+{
+	channel->stamp = now;
+	channel->stamped_until = channel->seq + channel->stamp_every;
+	chan_store(channel->header->time, now);
+}
+
+/* CHAN_SLEEP: the message is published before it is asked who sleeps. */
+static inline void chan_before_sleepers(const struct vee_channel *channel)
+{
+	if (likely(channel->asymmetric))
+		compiler_barrier();
+	else
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Is anybody asleep until there is the message that was published last? Then chan_wake(). */
+static inline bool chan_is_wanted(const struct vee_channel *channel)
 {
 	if (unlikely(chan_load(channel->hall->joined) != channel->joined))
 		return true;
-	for (unsigned i = 0; i < channel->n_desks; i++)
-		if (unlikely(chan_load(channel->desks[i].desk->wanted) >= seq))
+	/* One user's readers, mostly. */
+	if (unlikely(channel->n_desks == 0))
+		return false;
+	if (unlikely(chan_load(channel->desks[0].desk->wanted) >= channel->seq))
+		return true;
+	for (unsigned i = 1; unlikely(i < channel->n_desks); i++)
+		if (chan_load(channel->desks[i].desk->wanted) >= channel->seq)
 			return true;
 	return false;
 }
 
 /*
- * Invariant 1: what an earlier lap has left at pos must not look like message seq. Only data can, and data lies at the
+ * Invariant 1: what an earlier lap has left at pos, as the word, must not look like message seq. Only data can, and data lies at the
  * beginning of a line only within longer messages.
  */
-static inline void chan_no_false_word(struct vee_channel *channel, uint64_t pos, uint64_t seq)
+static inline void chan_no_false_word(struct vee_channel *channel, uint64_t pos, uint64_t *word,
+				      uint64_t seq)
 {
-	uint64_t *word = chan_word_at(channel, pos);
-
 	if (pos < channel->data_until && unlikely(chan_word_is(chan_load(*word), seq)))
 		chan_store(*word, chan_word_not(seq));
 }
@@ -72,55 +89,87 @@ static inline void chan_note_data(struct vee_channel *channel, uint64_t pos)
 		channel->data_until = pos + channel->lines;
 }
 
-/* The message of channel->seq + 1 is in the ring, at channel->head, and takes so many lines. */
+/* The message of channel->seq + 1 is in the ring, at `at`, and takes so many lines; behind it lies `next`. */
 static inline __attribute__((always_inline)) void chan_publish(struct vee_channel *channel,
-							       uint64_t word, uint64_t lines,
-							       uint32_t size)
+							       char *at, char *next, uint64_t lines,
+							       uint32_t flags, size_t size)
 {
-	uint64_t seq = channel->seq + 1;
+	struct chan_header *header = channel->header;
+	uint64_t seq = channel->seq + 1, head = channel->head + lines;
 
 	if (lines > 1)
-		chan_note_data(channel, channel->head + lines);
-	chan_no_false_word(channel, channel->head + lines, seq + 1);
-	__atomic_store_n(chan_word_at(channel, channel->head), word,
+		chan_note_data(channel, head);
+	chan_no_false_word(channel, head, (uint64_t *)next, seq + 1);
+	__atomic_store_n((uint64_t *)at, chan_word(seq, flags, size),
 			 __ATOMIC_RELEASE); /* CHAN_PUBLISH */
-	channel->head += lines;
+	channel->head = head;
 	channel->seq = seq;
-	chan_store(channel->header->seq, seq);
-	chan_store(channel->header->bytes, channel->header->bytes + size);
-	if (likely(channel->asymmetric))
-		compiler_barrier(); /* CHAN_SLEEP */
-	else
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (unlikely(chan_is_wanted(channel, seq)))
-		chan_wake(channel, seq);
+	chan_store(header->seq, seq);
+	chan_store(header->bytes, header->bytes + size);
 }
 
-/* false: there is more to do. */
-static inline __attribute__((always_inline)) bool chan_write_quickly(struct vee_channel *channel,
-								     const void *data, size_t size)
+/* A message with or without a time, of any size. false: there is more to do. */
+static inline bool chan_write_quickly(struct vee_channel *channel, const void *data, size_t size)
 {
-	bool stamped = channel->stamp_left == 0;
-	uint32_t prefix = stamped ? 16 : 8, flags = stamped ? CHAN_STAMPED : 0;
+	bool stamped = chan_stamp_is_due(channel);
+	uint32_t prefix = stamped ? 16 : 8;
 	uint64_t lines = chan_lines(size + prefix);
-	char *at;
+	char *at = chan_at(channel, channel->head);
 
 	if (unlikely(!chan_is_ours(channel, true)) || unlikely(size > CHAN_SIZE_MASK) ||
-	    unlikely(channel->head + lines > channel->limit))
+	    unlikely(channel->head + lines > channel->limit) || unlikely(channel->reserved))
 		return false;
-	if (unlikely(channel->reserved))
-		channel->reserved = 0;
-	at = chan_at(channel, channel->head);
 	if (unlikely(channel->ahead))
-		prefetch_to_write(chan_at(channel, channel->head + lines + channel->ahead));
+		prefetch_to_write(at + (lines + channel->ahead) * CHAN_LINE);
 	if (stamped) {
-		*(int64_t *)(at + 8) = chan_stamp(channel);
-		chan_store(channel->header->time, channel->stamp);
-	} else {
-		channel->stamp_left--;
+		chan_set_stamp(channel, chan_clock_now(&channel->clock));
+		*(int64_t *)(at + 8) = channel->stamp;
 	}
 	chan_copy_in(&channel->copier, at + prefix, data, size);
-	chan_publish(channel, chan_word(channel->seq + 1, flags, size), lines, size);
+	chan_publish(channel, at, chan_at(channel, channel->head + lines), lines,
+		     stamped ? CHAN_STAMPED : 0, size);
+	chan_before_sleepers(channel);
+	return true;
+}
+
+/*
+ * So far goes chan_write_small(): without a time, without a fence, without a look at the guard, and not to the ring's end. Whatever
+ * lowers `limit`, or is for the next write to see, sets `quick` to 0.
+ */
+static inline void chan_set_quick(struct vee_channel *channel)
+{
+	uint64_t lap = channel->head & ~(channel->lines - 1), quick = lap + channel->lines - 1;
+
+	channel->quick = 0;
+	if (!channel->asymmetric || channel->ahead || channel->reserved ||
+	    chan_stamp_is_due(channel) || guard_hit(channel->guard))
+		return;
+	if (quick > channel->limit)
+		quick = channel->limit;
+	if (quick > channel->head + (channel->stamped_until - channel->seq))
+		quick = channel->head + (channel->stamped_until - channel->seq);
+	channel->quick = quick;
+	channel->lap = (uintptr_t)channel->ring - lap * CHAN_LINE;
+}
+
+/*
+ * The same for what is no longer than CHAN_COPY_SMALL, in as few instructions and, since they wait in a short queue for lines
+ * that are elsewhere, as few stores as can be: it calls nothing, or its caller would have to save registers. The `quick` of a
+ * reader's handle is 0.
+ */
+static inline bool chan_write_small(struct vee_channel *channel, const void *data, size_t size)
+{
+	uint64_t lines = chan_lines(size + 8);
+	char *at = (char *)(channel->lap + channel->head * CHAN_LINE);
+
+	if (unlikely(channel->head + lines > channel->quick) ||
+	    unlikely(channel->forks != chan_forks))
+		return false;
+	chan_copy_in_small(at + 8, data, size);
+	/* What was loaded above is loaded again, not kept in a register that would have to be saved. */
+	compiler_barrier();
+	chan_publish(channel, at, at + lines * CHAN_LINE, lines, 0, size);
+	compiler_barrier(); /* CHAN_SLEEP */
 	return true;
 }
 
@@ -180,25 +229,24 @@ static inline enum chan_record chan_record_at(const struct vee_channel *channel,
 	return CHAN_NO_MESSAGE;
 }
 
-/* The writer may be waiting for room; and who looks on likes to know. */
-static inline void chan_advance(struct vee_channel *channel, uint64_t pos, uint64_t next)
+/* true: chan_publish_cursor() is to follow. The writer may be waiting for room; and who looks on likes to know. */
+static inline bool chan_advance(struct vee_channel *channel, uint64_t pos, uint64_t next)
 {
-	uint64_t wait_pos;
+	uint64_t wait_pos = chan_load(channel->header->wait_pos);
 
 	channel->pos = pos;
 	channel->next = next;
-	wait_pos = chan_load(channel->header->wait_pos);
-	if (unlikely(pos - channel->published >= channel->lines / 8) ||
-	    unlikely(wait_pos > channel->published && pos >= wait_pos))
-		chan_publish_cursor(channel);
+	return unlikely(pos - channel->published >= channel->lines / 8) ||
+	       unlikely(wait_pos > channel->published && pos >= wait_pos);
 }
 
 /*
- * Copies the next message out. Returns its size, or -EAGAIN: there is more to do, and nothing has changed.
+ * Copies the next message out. Returns its size, or -EAGAIN: there is more to do, and nothing has changed. *ret_publish:
+ * chan_publish_cursor() is to follow. With `small`, a constant, it calls nothing; see chan_write_quickly().
  */
 static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 	struct vee_channel *channel, void *buf, size_t size,
-	struct vee_channel_message *ret_message)
+	struct vee_channel_message *ret_message, bool *ret_publish, bool small)
 {
 	struct chan_view view;
 	uint64_t word;
@@ -210,7 +258,12 @@ static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 	if (!chan_word_is(word, channel->next) || unlikely(word & (CHAN_PAD | CHAN_EPOCH)) ||
 	    unlikely(!chan_view(channel, channel->pos, word, &view)) || unlikely(view.size > size))
 		return -EAGAIN;
-	chan_copy_out(buf, view.data, view.size);
+	if (!small)
+		chan_copy_out(buf, view.data, view.size);
+	else if (likely(view.size <= CHAN_COPY_SMALL))
+		chan_copy_out_small(buf, view.data, view.size);
+	else
+		return -EAGAIN;
 	/* GUARD_HIT: what was copied may be zeros from now on. */
 	if (unlikely(chan_lapped(channel, channel->pos)) || unlikely(guard_hit(channel->guard)))
 		return -EAGAIN;
@@ -226,6 +279,6 @@ static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 							    0};
 	channel->lost_before = 0;
 	channel->received++;
-	chan_advance(channel, view.after, channel->next + 1);
+	*ret_publish = chan_advance(channel, view.after, channel->next + 1);
 	return view.size;
 }

@@ -124,7 +124,8 @@ static void put_record(struct vee_channel *channel, uint32_t flag, uint32_t valu
 
 	if (lines > 1)
 		chan_note_data(channel, channel->head + lines);
-	chan_no_false_word(channel, channel->head + lines, seq);
+	chan_no_false_word(channel, channel->head + lines,
+			   chan_word_at(channel, channel->head + lines), seq);
 	chan_store(*(uint32_t *)(at + 8), value);
 	__atomic_store_n((uint64_t *)at, chan_word(seq, flag, sizeof(value)),
 			 __ATOMIC_RELEASE); /* CHAN_PUBLISH */
@@ -175,7 +176,7 @@ int chan_make_room(struct vee_channel *channel, size_t bytes, const struct times
 	ret = announce(channel, deadline);
 	if (ret == 0)
 		ret = room_for(channel, lines, deadline);
-	channel->limit = 0;
+	channel->limit = channel->quick = 0;
 	if (ret == 0)
 		set_limit(channel);
 	/* This one may be longer than what is left of its section. */
@@ -204,7 +205,11 @@ int chan_write(struct vee_channel *channel, const void *data, size_t size,
 	ret = chan_make_room(channel, size + 16, timeout);
 	if (ret < 0)
 		return ret;
-	return chan_write_quickly(channel, data, size) && !guard_hit(channel->guard) ? 0 : -EIO;
+	if (!chan_write_quickly(channel, data, size) || guard_hit(channel->guard))
+		return -EIO;
+	if (chan_is_wanted(channel))
+		chan_wake(channel, channel->seq);
+	return 0;
 }
 
 intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct timespec *timeout)
@@ -224,20 +229,30 @@ intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct tim
 	/* Whatever the caller stores there. */
 	chan_note_data(channel, channel->head + chan_lines(size + 16));
 	channel->reserved = size + 1;
+	channel->quick = 0;
 	return (intptr_t)(chan_at(channel, channel->head) + 16);
 }
 
 int chan_commit(struct vee_channel *channel, size_t size)
 {
+	uint64_t lines;
+	char *at;
+
 	if (!chan_is_ours(channel, true))
 		return refuse(channel, true);
 	if (!channel->reserved || size > channel->reserved - 1)
 		return -EINVAL;
 	channel->reserved = 0;
-	*(int64_t *)(chan_at(channel, channel->head) + 8) = chan_stamp(channel);
-	chan_store(channel->header->time, channel->stamp);
-	chan_publish(channel, chan_word(channel->seq + 1, CHAN_STAMPED, size),
-		     chan_lines(size + 16), size);
+	if (chan_stamp_is_due(channel))
+		chan_set_stamp(channel, chan_clock_now(&channel->clock));
+	at = chan_at(channel, channel->head);
+	*(int64_t *)(at + 8) = channel->stamp;
+	lines = chan_lines(size + 16);
+	chan_publish(channel, at, chan_at(channel, channel->head + lines), lines, CHAN_STAMPED,
+		     size);
+	chan_before_sleepers(channel);
+	if (chan_is_wanted(channel))
+		chan_wake(channel, channel->seq);
 	return guard_hit(channel->guard) ? -EIO : 0;
 }
 
