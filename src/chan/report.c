@@ -125,8 +125,10 @@ static int open_to_look(const char *name, struct vee_channel **ret_channel)
 	if (!*ret_channel)
 		return ret;
 	ret = chan_map_file(*ret_channel, false);
-	if (ret < 0)
+	if (ret < 0) {
+		chan_error_of(name, ret);
 		chan_free_handle(*ret_channel, false);
+	}
 	return ret;
 }
 
@@ -154,8 +156,10 @@ int chan_report(const char *name, struct chan_report *ret_report)
 		chan_errorf("%s: somebody has truncated it", channel->path);
 		ret = -EIO;
 	}
-	if (ret < 0)
+	if (ret < 0) {
+		chan_error_of(channel->path, ret);
 		chan_report_free(ret_report);
+	}
 	chan_free_handle(channel, false);
 	return ret;
 }
@@ -204,8 +208,10 @@ int chan_list(char ***ret_names)
 	char **names = calloc(1, sizeof(*names));
 	unsigned n = 0;
 	DIR *dir;
-	int ret = names ? folder_of_channels(folder, sizeof(folder)) : -ENOMEM;
+	int ret;
 
+	chan_error[0] = '\0';
+	ret = names ? folder_of_channels(folder, sizeof(folder)) : -ENOMEM;
 	dir = ret < 0 ? NULL : opendir(folder);
 	if (ret == 0 && !dir && errno != ENOENT) {
 		ret = -errno;
@@ -217,6 +223,7 @@ int chan_list(char ***ret_names)
 	if (dir)
 		closedir(dir);
 	if (ret < 0) {
+		chan_error_of("the channels", ret);
 		chan_list_free(names);
 		return ret;
 	}

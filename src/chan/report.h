@@ -34,7 +34,7 @@ void chan_report_free(struct chan_report *report);
 
 /*
  * The names of the namespace's channels, sorted: malloc'ed, each too; the list ends with NULL. It makes no namespace.
- * -ENOMEM, -EACCES; a namespace that is not there has none.
+ * -ENOMEM, -EACCES: the words are in chan_error. A namespace that is not there has none.
  */
 int chan_list(char ***ret_names);
 void chan_list_free(char **names);

@@ -193,14 +193,11 @@ static bool add_by_name(struct table *table, json_t *list, const char *name)
 /* To the table or, if there is one, the list. */
 static int list_channels(struct table *table, json_t *list)
 {
-	int status = CLI_OK, ret;
+	int status = CLI_OK;
 	char **names;
 
-	ret = chan_list(&names);
-	if (ret < 0) {
-		cli_error("%s", *chan_error ? chan_error : strerror(-ret));
-		return CLI_FAILED;
-	}
+	if (chan_list(&names) < 0)
+		return cmd_chan_failed();
 	for (char **name = names; *name; name++)
 		if (!add_by_name(table, list, *name))
 			status = CLI_FAILED;

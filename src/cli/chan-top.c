@@ -5,6 +5,7 @@
  * first look counts from 0.
  */
 #include "cli/chan.h"
+#include "cli/ls.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -65,37 +66,30 @@ static void look_away(struct look *look)
 }
 
 /* Those that can't be looked at are left out; `vee chan ls` says why. */
-static int look_at(struct look *look, char *const *names)
+static void look_at(struct look *look, char *const *names)
 {
 	unsigned n = 0;
 
 	while (names[n])
 		n++;
-	look->reports = calloc(n + 1, sizeof(*look->reports));
-	if (!look->reports)
-		return -ENOMEM;
+	look->reports = ls_grown(NULL, n + 1, sizeof(*look->reports));
 	for (unsigned i = 0; i < n; i++)
 		if (!chan_report(names[i], &look->reports[look->n]))
 			look->n++;
-	return 0;
 }
 
 /* Returns CLI_OK or CLI_FAILED, after saying why. */
 static int look_around(const struct top *top, struct look *ret_look)
 {
 	char *one[] = {(char *)top->name, NULL}, **names = one;
-	int ret = top->name ? 0 : chan_list(&names);
 
 	*ret_look = (struct look){.time_ns = wait_now_ns()};
-	if (!ret) {
-		ret = look_at(ret_look, names);
-		if (!top->name)
-			chan_list_free(names);
-	}
-	if (!ret)
-		return CLI_OK;
-	cli_error("%s", strerror(-ret));
-	return CLI_FAILED;
+	if (!top->name && chan_list(&names) < 0)
+		return cmd_chan_failed();
+	look_at(ret_look, names);
+	if (!top->name)
+		chan_list_free(names);
+	return CLI_OK;
 }
 
 static const struct chan_report *find_report(const struct look *look, const char *name)

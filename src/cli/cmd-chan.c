@@ -77,14 +77,11 @@ static int rm_help(void)
 
 static int remove_all(void)
 {
-	int status = CLI_OK, ret;
+	int status = CLI_OK;
 	char **names;
 
-	ret = chan_list(&names);
-	if (ret < 0) {
-		cli_error("%s", strerror(-ret));
-		return CLI_FAILED;
-	}
+	if (chan_list(&names) < 0)
+		return cmd_chan_failed();
 	for (char **name = names; *name; name++)
 		if (vee_channel_remove(*name) && errno != ENOENT)
 			status = cmd_chan_failed();

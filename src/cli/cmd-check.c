@@ -36,11 +36,9 @@ static bool check_channels(const char *ns_name)
 	const char *wrong;
 	bool ok = true;
 	char **names;
-	int ret;
 
-	ret = chan_list(&names);
-	if (ret < 0) {
-		printf("%s: channels: %s\n", folder_name(ns_name), strerror(-ret));
+	if (chan_list(&names) < 0) {
+		printf("%s: channels: %s\n", folder_name(ns_name), chan_error);
 		return false;
 	}
 	for (char **name = names; *name; name++) {

@@ -58,6 +58,22 @@ static void names_that_are_too_long_are_refused_in_words(void **state)
 	assert_true(strlen(vee_channel_error()) > 10);
 }
 
+static void a_failure_in_a_folder_that_is_gone_has_words(void **state)
+{
+	char path[100];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/gone", folder);
+	assert_int_equal(mkdir(path, 0700) || chdir(path) || rmdir(path), 0);
+	assert_null_and(vee_channel_create("./a", NULL), ENOENT);
+	assert_true(strlen(vee_channel_error()) > 10);
+	assert_null_and(vee_channel_open("./a", NULL), ENOENT);
+	assert_true(strlen(vee_channel_error()) > 10);
+	assert_fails(vee_channel_remove("./a"), ENOENT);
+	assert_true(strlen(vee_channel_error()) > 10);
+	assert_int_equal(chdir("/"), 0);
+}
+
 static void a_name_of_any_letters_is_good(void **state)
 {
 	static const char *const names[] = {"a", "with space", "x.y.z", "\xc3\xa4\n\t%s", "-", "~"};
@@ -1356,6 +1372,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(names_that_cannot_be_are_refused_in_words),
 		TEST(names_that_are_too_long_are_refused_in_words),
+		TEST(a_failure_in_a_folder_that_is_gone_has_words),
 		TEST(a_name_of_any_letters_is_good),
 		TEST(a_name_without_a_slash_lies_in_the_namespace),
 		TEST(a_path_may_lead_far_and_be_relative),
