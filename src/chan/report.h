@@ -6,7 +6,7 @@
 struct chan_reader_report {
 	int32_t pid, tid; /* of the thread that opened it */
 	uint32_t uid;
-	bool reliable, lives;
+	bool reliable;
 	uint32_t stall; /* enum vee_channel_stall */
 	int64_t stall_ns;
 	int64_t since; /* seconds since the epoch */
@@ -21,10 +21,10 @@ struct chan_report {
 	uint32_t epoch;
 	int32_t writer_pid;	   /* the last one */
 	bool writer_lives, closed; /* neither: it has died */
-	uint64_t written, oldest,
-		bytes;	 /* sequence numbers: last, oldest kept; bytes ever written */
-	int64_t time_ns; /* of the last message; 0: none */
-	unsigned n_readers;
+	uint64_t written, oldest;  /* sequence numbers: of the last message, of the oldest kept */
+	uint64_t bytes;		   /* ever written */
+	int64_t time_ns;	   /* of the last message; 0: none */
+	unsigned n_readers;	   /* that live */
 	struct chan_reader_report *readers; /* malloc'ed; chan_report_free() */
 };
 

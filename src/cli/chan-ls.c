@@ -20,15 +20,6 @@ const char *report_writer_text(const struct chan_report *report, char *buf, size
 	return buf;
 }
 
-unsigned report_live_readers(const struct chan_report *report)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < report->n_readers; i++)
-		n += report->readers[i].lives;
-	return n;
-}
-
 uint64_t report_lag(const struct chan_report *report, const struct chan_reader_report *reader)
 {
 	return report->written >= reader->next ? report->written + 1 - reader->next : 0;
@@ -135,8 +126,7 @@ json_t *report_json(const struct chan_report *report)
 				    json_string(time_text(report->time_ns, last, sizeof(last))) :
 				    json_null());
 	for (unsigned i = 0; i < report->n_readers; i++)
-		if (report->readers[i].lives)
-			json_array_append_new(readers, reader_json(report, &report->readers[i]));
+		json_array_append_new(readers, reader_json(report, &report->readers[i]));
 	json_object_set_new(object, "readers", readers);
 	return object;
 }
@@ -160,7 +150,7 @@ static void add_channel(struct table *table, const char *name, const struct chan
 	table_cell(table, 2, "%o", report->mode & 0777);
 	table_cell(table, 3, "%s", size_text(report->ring_size, buf, sizeof(buf)));
 	table_cell(table, 4, "%s", report_writer_text(report, buf, sizeof(buf)));
-	table_cell(table, 5, "%u", report_live_readers(report));
+	table_cell(table, 5, "%u", report->n_readers);
 	table_cell(table, 6, "%" PRIu64, report->written);
 	table_cell(table, 7, "%" PRIu64, kept(report));
 	table_cell(table, 8, "%" PRIu64, report->bytes);
@@ -321,7 +311,7 @@ static void print_channel(const struct chan_report *report)
 	printf("Last:      %s", ls_time(report->time_ns / 1000000000, buf, sizeof(buf)));
 	if (report->time_ns)
 		printf(", %s ago", age_text(report->time_ns, buf, sizeof(buf)));
-	printf("\nReaders:   %u\n", report_live_readers(report));
+	printf("\nReaders:   %u\n", report->n_readers);
 }
 
 static void add_reader(struct table *table, const struct chan_report *report,
@@ -351,8 +341,7 @@ static void print_readers(const struct chan_report *report)
 
 	table_init(&table, ARRAY_SIZE(heads), 1 << 0 | 7 << 4, heads);
 	for (unsigned i = 0; i < report->n_readers; i++)
-		if (report->readers[i].lives)
-			add_reader(&table, report, &report->readers[i]);
+		add_reader(&table, report, &report->readers[i]);
 	ls_print_below(&table);
 }
 
@@ -361,8 +350,8 @@ static int stat_help(void)
 	printf("Usage: vee chan stat NAME [OPTION]...\n"
 	       "\n"
 	       "Show a channel, and a line for each reader: how many messages it has still to read\n"
-	       "(LAG; a lossy reader says so now and then only, each eighth of the ring or before it\n"
-	       "sleeps), how many it has received and lost.\n"
+	       "(LAG; it says so now and then only, each eighth of the ring and before it sleeps), how\n"
+	       "many it has received and lost.\n"
 	       "\n"
 	       "Options:\n"
 	       "  -J, --json     print JSON\n"

@@ -128,8 +128,6 @@ static struct rate rate_of(const struct chan_report *was, const struct chan_repo
 	for (unsigned i = 0; i < is->n_readers; i++) {
 		const struct chan_reader_report *reader = &is->readers[i];
 
-		if (!reader->lives)
-			continue;
 		lost += reader->lost - lost_before(was, reader);
 		if (report_lag(is, reader) > rate.lag)
 			rate.lag = report_lag(is, reader);
@@ -167,8 +165,8 @@ static void print_json(const struct look *was, const struct look *is)
 			json_pack("{s:s, s:I, s:f, s:f, s:f, s:I, s:I, s:i}", "name", report->name,
 				  "messages", (json_int_t)report->written, "messages_per_second",
 				  rate.messages, "bytes_per_second", rate.bytes, "lost_per_second",
-				  rate.lost, "readers", (json_int_t)report_live_readers(report),
-				  "lag_most", (json_int_t)rate.lag, "writer",
+				  rate.lost, "readers", (json_int_t)report->n_readers, "lag_most",
+				  (json_int_t)rate.lag, "writer",
 				  report->writer_lives ? report->writer_pid : 0));
 	}
 	print_json_line(json_pack("{s:s, s:f, s:o}", "time", time, "interval",
@@ -184,7 +182,7 @@ static void add_rate(struct table *table, const struct chan_report *report, cons
 	table_cell(table, 0, "%s", report->name);
 	table_cell(table, 1, "%s", report_writer_text(report, buf, sizeof(buf)));
 	table_cell(table, 2, "%" PRIu64, report->written);
-	table_cell(table, 5, "%u", report_live_readers(report));
+	table_cell(table, 5, "%u", report->n_readers);
 	for (unsigned i = 3; !rate && i <= 7; i++)
 		if (i != 5)
 			table_cell(table, i, "-");

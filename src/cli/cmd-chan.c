@@ -1,7 +1,8 @@
 /*
  * cmd-chan.c - `vee chan`: broadcast channels, for people and scripts; finds the verb and calls it. `rm` is here.
  *
- * Exit status: as of all commands; 3 (CLI_WOULD_WAIT) if time was up. A signal that ended `write`, `read` or `top` is passed on.
+ * Exit status: as of all commands; 3 (CLI_WOULD_WAIT) if time was up. A signal that ended `write`, `read` or `top` ends the process
+ * too, but for a SIGINT of `top`, whose end it is.
  */
 #include "cli/chan.h"
 
