@@ -294,11 +294,12 @@ static void print_writer(const struct chan_report *report)
 
 static void print_channel(const struct chan_report *report)
 {
-	char buf[64], path[CHAN_PATH_SIZE];
+	char buf[64], name[CHAN_NAME_SIZE], path[CHAN_PATH_SIZE];
 
-	printf("Channel:   %s\n", report->name);
+	snprintf(name, sizeof(name), "%s", report->name);
+	printf("Channel:   %s\n", cli_plain(name));
 	if (!chan_path(report->name, path, sizeof(path)))
-		printf("File:      %s\n", path);
+		printf("File:      %s\n", cli_plain(path));
 	printf("Owner:     %s\n", ls_user_name(report->uid, buf, sizeof(buf)));
 	printf("Perms:     %04o\n", report->mode & 0777);
 	printf("Ring:      %s", size_text(report->ring_size, buf, sizeof(buf)));

@@ -75,6 +75,8 @@ void table_print(struct table *table);
 /* The same, to any stream; without its heads they don't count for the width either. */
 void table_write(struct table *table, bool heads, FILE *to);
 void table_free(struct table *table);
+/* What a terminal would obey becomes '?': names are anybody's. In place; returns text. */
+char *cli_plain(char *text);
 /* Prints it, indented, and lets go of it. */
 void json_print(json_t *json);
 /* As "text" if the bytes are UTF-8, else as "base64". */

@@ -6,6 +6,7 @@
 #include "shm/shm.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,6 +31,14 @@ static const char *check_channel(const char *name)
 										chan_check(name);
 }
 
+static void print_wrong(const char *ns_name, const char *name, const char *wrong)
+{
+	char text[NAME_MAX + sizeof(chan_error)];
+
+	snprintf(text, sizeof(text), "channel %s: %s", name, wrong);
+	printf("%s: %s\n", folder_name(ns_name), cli_plain(text));
+}
+
 /* Says of each what is wrong. */
 static bool check_channels(const char *ns_name)
 {
@@ -45,7 +54,7 @@ static bool check_channels(const char *ns_name)
 		wrong = check_channel(*name);
 		if (!wrong)
 			continue;
-		printf("%s: channel %s: %s\n", folder_name(ns_name), *name, wrong);
+		print_wrong(ns_name, *name, wrong);
 		ok = false;
 	}
 	chan_list_free(names);

@@ -13,6 +13,19 @@ static void *checked(void *memory)
 	exit(CLI_FAILED);
 }
 
+char *cli_plain(char *text)
+{
+	for (unsigned char *at = (unsigned char *)text; *at; at++) {
+		bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0; /* as UTF-8 */
+
+		if (c1)
+			at[1] = '?';
+		if (c1 || *at < ' ' || *at == 0x7f)
+			*at = '?';
+	}
+	return text;
+}
+
 void table_row(struct table *table)
 {
 	size_t size = (table->n_rows + 1) * sizeof(*table->rows);
@@ -32,7 +45,7 @@ void table_cell(struct table *table, unsigned column, const char *format, ...)
 	if (vasprintf(cell, format, args) < 0)
 		*cell = NULL;
 	va_end(args);
-	checked(*cell);
+	cli_plain(checked(*cell));
 }
 
 void table_init(struct table *table, unsigned n_columns, uint32_t right, const char *const *heads)
