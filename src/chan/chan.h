@@ -36,7 +36,6 @@
 
 #include "vee/channel.h"
 
-#define CHAN_NAME_SIZE 256
 #define CHAN_PATH_SIZE 3328
 #define CHAN_DESKS_MAX 16u
 

@@ -139,9 +139,9 @@ int chan_report(const char *name, struct chan_report *ret_report)
 	if (ret < 0)
 		return ret;
 	ret = os_stat(channel->path, &st);
+	if (ret == 0 && !(ret_report->name = strdup(name)))
+		ret = -ENOMEM;
 	if (ret == 0) {
-		snprintf(ret_report->name, sizeof(ret_report->name), "%.*s",
-			 (int)sizeof(ret_report->name) - 1, name);
 		ret_report->uid = st.st_uid;
 		ret_report->mode = st.st_mode & 07777;
 		ret_report->allotted = st.st_blocks * 512ull;
@@ -162,7 +162,9 @@ int chan_report(const char *name, struct chan_report *ret_report)
 
 void chan_report_free(struct chan_report *report)
 {
+	free(report->name);
 	free(report->readers);
+	report->name = NULL;
 	report->readers = NULL;
 	report->n_readers = 0;
 }

@@ -15,7 +15,7 @@ struct chan_reader_report {
 };
 
 struct chan_report {
-	char name[CHAN_NAME_SIZE];    /* in the namespace; or the path */
+	char *name;		      /* in the namespace; or the path; malloc'ed */
 	uint64_t ring_size, allotted; /* bytes; of the file: what it takes in memory */
 	uint32_t uid, mode;
 	uint32_t epoch;

@@ -294,7 +294,7 @@ static void print_writer(const struct chan_report *report)
 
 static void print_channel(const struct chan_report *report)
 {
-	char buf[64], name[CHAN_NAME_SIZE], path[CHAN_PATH_SIZE];
+	char buf[64], name[CHAN_PATH_SIZE], path[CHAN_PATH_SIZE];
 
 	snprintf(name, sizeof(name), "%s", report->name);
 	printf("Channel:   %s\n", cli_plain(name));
