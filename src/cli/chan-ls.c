@@ -105,17 +105,28 @@ static json_t *writer_json(const struct chan_report *report)
 			 command);
 }
 
+static json_t *named_json(const char *name)
+{
+	json_t *object = json_pack("{s:s}", "kind", "chan");
+
+	json_set_name(object, name);
+	return object;
+}
+
 json_t *report_json(const struct chan_report *report)
 {
 	char perms[16], owner[16], last[TIME_SIZE];
 	json_t *object, *readers = json_array();
 
 	snprintf(perms, sizeof(perms), "%04o", report->mode & 0777);
-	object = json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I}", "kind", "chan", "name",
-			   report->name, "owner", ls_user_name(report->uid, owner, sizeof(owner)),
-			   "uid", (json_int_t)report->uid, "perms", perms, "ring",
-			   (json_int_t)report->ring_size, "allotted", (json_int_t)report->allotted,
-			   "epoch", (json_int_t)report->epoch);
+	object = named_json(report->name);
+	json_object_set_new(object, "owner",
+			    json_string(ls_user_name(report->uid, owner, sizeof(owner))));
+	json_object_set_new(object, "uid", json_integer((json_int_t)report->uid));
+	json_object_set_new(object, "perms", json_string(perms));
+	json_object_set_new(object, "ring", json_integer((json_int_t)report->ring_size));
+	json_object_set_new(object, "allotted", json_integer((json_int_t)report->allotted));
+	json_object_set_new(object, "epoch", json_integer((json_int_t)report->epoch));
 	json_object_set_new(object, "writer", writer_json(report));
 	json_object_set_new(object, "messages", json_integer((json_int_t)report->written));
 	json_object_set_new(object, "oldest", json_integer((json_int_t)report->oldest));
@@ -169,8 +180,7 @@ static bool add_by_name(struct table *table, json_t *list, const char *name)
 	if (ret < 0)
 		cmd_chan_failed();
 	if (list) {
-		object = ret < 0 ? json_pack("{s:s, s:s}", "kind", "chan", "name", name) :
-				   report_json(&report);
+		object = ret < 0 ? named_json(name) : report_json(&report);
 		json_array_append_new(list, object);
 	} else {
 		add_channel(table, name, ret < 0 ? NULL : &report);

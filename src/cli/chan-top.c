@@ -160,14 +160,18 @@ static void print_json(const struct look *was, const struct look *is)
 		struct rate rate =
 			rate_of(find_report(was, report->name), report, is->time_ns - was->time_ns);
 
-		json_array_append_new(
-			list,
-			json_pack("{s:s, s:I, s:f, s:f, s:f, s:I, s:I, s:i}", "name", report->name,
-				  "messages", (json_int_t)report->written, "messages_per_second",
-				  rate.messages, "bytes_per_second", rate.bytes, "lost_per_second",
-				  rate.lost, "readers", (json_int_t)report->n_readers, "lag_most",
-				  (json_int_t)rate.lag, "writer",
-				  report->writer_lives ? report->writer_pid : 0));
+		json_t *object = json_object(), *numbers;
+
+		json_set_name(object, report->name);
+		numbers = json_pack("{s:I, s:f, s:f, s:f, s:I, s:I, s:i}", "messages",
+				    (json_int_t)report->written, "messages_per_second",
+				    rate.messages, "bytes_per_second", rate.bytes,
+				    "lost_per_second", rate.lost, "readers",
+				    (json_int_t)report->n_readers, "lag_most", (json_int_t)rate.lag,
+				    "writer", report->writer_lives ? report->writer_pid : 0);
+		json_object_update(object, numbers);
+		json_decref(numbers);
+		json_array_append_new(list, object);
 	}
 	print_json_line(json_pack("{s:s, s:f, s:o}", "time", time, "interval",
 				  (double)(is->time_ns - was->time_ns) / 1e9, "channels", list));

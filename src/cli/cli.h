@@ -81,6 +81,8 @@ char *cli_plain(char *text);
 void json_print(json_t *json);
 /* As "text" if the bytes are UTF-8, else as "base64". */
 void json_set_text(json_t *object, const char *bytes, size_t n);
+/* As "name"; what is not UTF-8 is there with '?' for each byte that is not ASCII, and whole as "name_base64". */
+void json_set_name(json_t *object, const char *name);
 
 /* The command of a process, printable ASCII; "" if there is none. */
 const char *pid_command(int pid, char *buf, size_t size);

@@ -133,18 +133,40 @@ static char *base64(const char *bytes, size_t n)
 	return text;
 }
 
+static void set_bytes(json_t *object, const char *key, const char *bytes, size_t n)
+{
+	char *coded = base64(bytes, n);
+
+	json_object_set_new(object, key, json_string(coded));
+	free(coded);
+}
+
 void json_set_text(json_t *object, const char *bytes, size_t n)
 {
 	json_t *text = json_stringn(bytes, n);
-	char *coded;
+
+	if (text)
+		json_object_set_new(object, "text", text);
+	else
+		set_bytes(object, "base64", bytes, n);
+}
+
+void json_set_name(json_t *object, const char *name)
+{
+	json_t *text = json_string(name);
+	char *ascii;
 
 	if (text) {
-		json_object_set_new(object, "text", text);
+		json_object_set_new(object, "name", text);
 		return;
 	}
-	coded = base64(bytes, n);
-	json_object_set_new(object, "base64", json_string(coded));
-	free(coded);
+	ascii = checked(strdup(name));
+	for (char *at = ascii; *at; at++)
+		if (*at & 0x80)
+			*at = '?';
+	json_object_set_new(object, "name", json_string(ascii));
+	set_bytes(object, "name_base64", name, strlen(name));
+	free(ascii);
 }
 
 const char *pid_command(int pid, char *buf, size_t size)
