@@ -428,36 +428,23 @@ CHAN_INLINE int chan_wake_in(struct chan_run *r, struct chan_lane *l, chan_read_
 
 /* --- a system's loops, of its id_write, id_read, id_poll --- */
 
-#define CHAN_STREAM_LOOPS(id)                                               \
-	static int id##_stream_out(struct chan_run *r, struct chan_lane *l) \
-	{                                                                   \
-		return chan_stream_out(r, l, id##_write);                   \
-	}                                                                   \
-	static int id##_stream_in(struct chan_run *r, struct chan_lane *l)  \
-	{                                                                   \
-		return chan_stream_in(r, l, id##_read);                     \
+#define CHAN_LANE_LOOP(id, name, call)                                  \
+	static int id##_##name(struct chan_run *r, struct chan_lane *l) \
+	{                                                               \
+		return chan_##name(r, l, id##_##call);                  \
 	}
 
-#define CHAN_LOOPS(id)                                                                            \
-	CHAN_STREAM_LOOPS(id)                                                                     \
-	static int id##_ping(struct chan_run *r, struct chan_lane *there, struct chan_lane *back) \
-	{                                                                                         \
-		return chan_ping(r, there, back, id##_write, id##_poll);                          \
-	}                                                                                         \
-	static int id##_pong(struct chan_run *r, struct chan_lane *there, struct chan_lane *back) \
-	{                                                                                         \
-		return chan_pong(r, there, back, id##_write, id##_poll);                          \
+#define CHAN_PAIR_LOOP(id, name)                                            \
+	static int id##_##name(struct chan_run *r, struct chan_lane *there, \
+			       struct chan_lane *back)                      \
+	{                                                                   \
+		return chan_##name(r, there, back, id##_write, id##_poll);  \
 	}
 
-#define CHAN_SLEEP_LOOPS(id)                                              \
-	static int id##_wake_out(struct chan_run *r, struct chan_lane *l) \
-	{                                                                 \
-		return chan_wake_out(r, l, id##_write);                   \
-	}                                                                 \
-	static int id##_wake_in(struct chan_run *r, struct chan_lane *l)  \
-	{                                                                 \
-		return chan_wake_in(r, l, id##_read);                     \
-	}
+#define CHAN_STREAM_LOOPS(id) \
+	CHAN_LANE_LOOP(id, stream_out, write) CHAN_LANE_LOOP(id, stream_in, read)
+#define CHAN_LOOPS(id)	     CHAN_STREAM_LOOPS(id) CHAN_PAIR_LOOP(id, ping) CHAN_PAIR_LOOP(id, pong)
+#define CHAN_SLEEP_LOOPS(id) CHAN_LANE_LOOP(id, wake_out, write) CHAN_LANE_LOOP(id, wake_in, read)
 
 #define CHAN_ONE_WAY(id)                                                                           \
 	.prepare = id##_prepare, .open_writer = id##_open_writer, .open_reader = id##_open_reader, \

@@ -4,7 +4,7 @@
  *     epoll-loop [-t SECONDS] CHANNEL...
  *
  * Each message is printed: the channel's name, a tab, its text. After each burst of messages, a while later (-t, default 1),
- * there is a line of totals; the timer does not run while nothing happens, so an idle loop takes no time at all. "q" on standard
+ * there is a line of totals for each channel; the timer does not run while nothing happens, so an idle loop takes no time at all. "q" on standard
  * input or SIGINT ends it, and so does the end of all channels.
  */
 #include <err.h>

@@ -50,8 +50,15 @@ static int end(const char *name)
 	return 1;
 }
 
+/* Anybody may write anything to a channel. */
+static void check_size(const char *name, size_t size)
+{
+	if (size != sizeof(struct quote))
+		errx(1, "%s: a message of %zu bytes: not what feed writes", name, size);
+}
+
 /* The next quote. With a time limit, since a signal may come just before the wait. */
-static bool next(struct vee_channel *channel, struct quote *ret_quote,
+static bool next(struct vee_channel *channel, const char *name, struct quote *ret_quote,
 		 struct vee_channel_message *ret_message)
 {
 	static const struct timespec second = {1, 0};
@@ -61,6 +68,8 @@ static bool next(struct vee_channel *channel, struct quote *ret_quote,
 		size = vee_channel_timedread(channel, ret_quote, sizeof(*ret_quote), ret_message,
 					     &second);
 	while (size < 0 && errno == EAGAIN && !stopped);
+	if (size >= 0 || errno == EMSGSIZE)
+		check_size(name, ret_message->size);
 	return size >= 0 && !stopped;
 }
 
@@ -95,8 +104,10 @@ static int read_latest(struct vee_channel *channel, const char *name, long inter
 
 	for (;;) {
 		while ((n = vee_channel_peek(channel, batch, BATCH, &at_once)) > 0 && !stopped) {
-			for (int i = 0; i < n; i++)
+			for (int i = 0; i < n; i++) {
+				check_size(name, batch[i].size);
 				memcpy(&copies[i], batch[i].data, sizeof(copies[i]));
+			}
 			unsafe = vee_channel_release(channel);
 			if (unsafe < 0)
 				return end(name);
@@ -122,7 +133,7 @@ static int read_all(struct vee_channel *channel, const char *name, long dawdle_u
 	uint64_t first = 0;
 	int status;
 
-	while (next(channel, &quote, &message)) {
+	while (next(channel, name, &quote, &message)) {
 		if (!first)
 			first = message.sequence - message.lost;
 		if (message.lost)
@@ -142,7 +153,7 @@ static int record(struct vee_channel *channel, const char *name, long dawdle_us)
 	struct vee_channel_message message;
 	struct quote quote;
 
-	while (next(channel, &quote, &message)) {
+	while (next(channel, name, &quote, &message)) {
 		if (message.lost)
 			warnx("stood still: %" PRIu64 " are lost", message.lost);
 		printf("%" PRIu64 " %" PRId64 ".%09" PRId64 " %s %u %" PRId64 "\n",

@@ -95,10 +95,12 @@ int main(int argc, char **argv)
 	if (!channel)
 		errx(1, "%s", vee_channel_error());
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (; n < most && !stopped; n++) {
+	for (; n < most; n++) {
 		if (rate)
 			keep_pace(&start, n, rate);
-		if (!stopped && write_quote(channel, &quotes[random() % n_symbols]) < 0) {
+		if (stopped)
+			break;
+		if (write_quote(channel, &quotes[random() % n_symbols]) < 0) {
 			if (stopped)
 				break;
 			err(1, "%s", argv[optind]);

@@ -47,7 +47,8 @@ struct vee_channel_create_options {
 /*
  * Opens a channel as its writer; makes it if there is none. An existing one keeps its ring and its mode; what is in it stays, and
  * readers go on, told by another epoch. options: NULL for the defaults.
- * EACCES EBUSY (another writes it: vee_channel_error() says who) EEXIST EINVAL EMFILE ENFILE ENOMEM ENOSPC ENAMETOOLONG;
+ * EACCES EBUSY (another writes it: vee_channel_error() says who) EEXIST EINVAL ELOOP EMFILE ENAMETOOLONG ENFILE ENOENT ENOMEM ENOSPC
+ * ENOTDIR;
  * EPROTO: the file is none of vee's channels, or of another version.
  */
 struct vee_channel *vee_channel_create(const char *name,
@@ -105,7 +106,7 @@ struct vee_channel_open_options {
 
 /*
  * Opens a channel as a reader. options: NULL for a lossy one from now on; for that an end that has come already is none.
- * EACCES EINVAL EIO EMFILE ENAMETOOLONG ENFILE ENOENT ENOMEM ENOSPC EPROTO; EUSERS: 4096 readers of this user are open;
+ * EACCES EINVAL EIO ELOOP EMFILE ENAMETOOLONG ENFILE ENOENT ENOMEM ENOSPC ENOTDIR EPROTO; EUSERS: 4096 readers of this user are open;
  * EPERM: reliable, and another user writes, without VEE_CHANNEL_OTHERS_RELIABLE;
  * ERANGE: options.sequence is not kept (any more): vee_channel_error() says what is.
  */
@@ -128,7 +129,7 @@ struct vee_channel_message {
  * EAGAIN (time is up), EBADF (opened for writing), EINTR, EINVAL (such a timeout can't be);
  * EMSGSIZE: it has more bytes than size; ret_message->size says how many; it stays the next one;
  * EPIPE: the writer has closed the channel, or EOWNERDEAD: has died, and all it wrote was read (again, until there is another writer);
- * ESHUTDOWN: cut off, see VEE_CHANNEL_STALL_DISCONNECT; EIO: somebody has truncated the file.
+ * ESHUTDOWN: cut off, see VEE_CHANNEL_STALL_DISCONNECT; EIO: somebody has truncated the file, or damaged it.
  */
 ssize_t vee_channel_read(struct vee_channel *channel, void *buf, size_t size,
 			 struct vee_channel_message *ret_message);
@@ -140,7 +141,7 @@ ssize_t vee_channel_timedread(struct vee_channel *channel, void *buf, size_t siz
  * The same in place, up to n messages at once: `data` of each points into the ring. Waits for the first only. Returns how
  * many (1 to n), or -1 as read does. They stay until the release, which says how many of them, from the first on, were not safe all the
  * while: 0 if all are sound, else the data of so many may have been overwritten while it was looked at, and is to be thrown
- * away (they count as lost). Never for a reliable reader. At least 1 is returned again by the next peek if nothing was released.
+ * away (they count as lost). 0 for a reliable reader. A peek without a release before it begins with the same message.
  * EINVAL: n is 0; or a release without a peek.
  */
 int vee_channel_peek(struct vee_channel *channel, struct vee_channel_message *ret_messages,
@@ -150,7 +151,7 @@ int vee_channel_release(struct vee_channel *channel);
 /*
  * A descriptor for poll(2), epoll(7) and their like: readable (level-triggered) while a read would not wait: a message, or the end.
  * Only poll it; it lives as long as the handle, which closes it. After it was readable, read until EAGAIN, or poll again.
- * EBADF EMFILE ENFILE ENOMEM ENOSPC.
+ * EACCES EBADF EMFILE ENFILE ENOMEM ENOSPC.
  */
 int vee_channel_poll_fd(struct vee_channel *channel);
 
@@ -181,7 +182,7 @@ int vee_channel_stat(struct vee_channel *channel, struct vee_channel_stat *ret_s
 /* A writer's close is the end for its readers. NULL is allowed. Returns 0. */
 int vee_channel_close(struct vee_channel *channel);
 
-/* Removes the name; who has it open goes on. EACCES ENOENT EPERM EINVAL EPROTO. */
+/* Removes the name; who has it open goes on. EACCES EINVAL ELOOP ENAMETOOLONG ENOENT ENOTDIR EPERM EPROTO. */
 int vee_channel_remove(const char *name);
 
 /* Why the last create, open or remove of this thread failed, in words. */

@@ -36,7 +36,6 @@
 
 #include "vee/channel.h"
 
-#define CHAN_NAME_SIZE 256
 #define CHAN_PATH_SIZE 3328
 #define CHAN_DESKS_MAX 16u
 
@@ -125,6 +124,8 @@ struct vee_channel {
 
 extern VEE_TLS char chan_error[512];
 __attribute__((format(printf, 1, 2))) void chan_errorf(const char *format, ...);
+/* The error's own words, for what has none yet. `what`: a name, a path. */
+void chan_error_of(const char *what, int error);
 
 /* The path of the channel's file. -EINVAL -ENAMETOOLONG */
 int chan_path(const char *name, char *buf, size_t size);

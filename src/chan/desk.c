@@ -87,6 +87,17 @@ int chan_each_desk(const char *path, uint64_t ino,
 	return ret;
 }
 
+void chan_unmap_desk(struct chan_desk_map *map)
+{
+	if (!map->desk)
+		return;
+	guard_remove(map->guard);
+	os_munmap(map->desk, DESK_SIZE);
+	free(map->silent);
+	map->silent = NULL;
+	map->desk = NULL;
+}
+
 static int map_desk(const char *file, int flags, uint32_t uid, struct chan_desk_map *ret_map,
 		    int *ret_fd)
 {
@@ -110,6 +121,11 @@ static int map_desk(const char *file, int flags, uint32_t uid, struct chan_desk_
 	*ret_map = (struct chan_desk_map){
 		.desk = (struct chan_desk *)at, .uid = uid, .ino = st.st_ino};
 	ret_map->guard = guard_add((void *)at, DESK_SIZE, prot);
+	if (!ret_map->guard) {
+		chan_unmap_desk(ret_map);
+		os_close(fd);
+		return -ENOMEM;
+	}
 	if (ret_fd)
 		*ret_fd = fd;
 	else
@@ -120,17 +136,6 @@ static int map_desk(const char *file, int flags, uint32_t uid, struct chan_desk_
 int chan_map_desk(const char *file, uint32_t uid, struct chan_desk_map *ret_map)
 {
 	return map_desk(file, O_RDONLY, uid, ret_map, NULL);
-}
-
-void chan_unmap_desk(struct chan_desk_map *map)
-{
-	if (!map->desk)
-		return;
-	guard_remove(map->guard);
-	os_munmap(map->desk, DESK_SIZE);
-	free(map->silent);
-	map->silent = NULL;
-	map->desk = NULL;
 }
 
 /* Whoever sees the name sees it whole. */
@@ -178,12 +183,19 @@ struct search {
 	int *ret_fd;
 };
 
+/* 1: it is ours, and mapped. 0: it is not there, or is none of ours. */
 static int take_if_own(void *arg, const char *file, uint32_t uid)
 {
 	struct search *search = arg;
+	int ret;
 
-	return uid == search->uid &&
-	       map_desk(file, O_RDWR, uid, &search->channel->desks[0], search->ret_fd) == 0;
+	if (uid != search->uid)
+		return 0;
+	ret = map_desk(file, O_RDWR, uid, &search->channel->desks[0], search->ret_fd);
+	/* Another name would not help. */
+	if (ret == -ENOMEM || ret == -EMFILE || ret == -ENFILE)
+		return ret;
+	return ret == 0;
 }
 
 /* In a folder where all can write somebody else may have taken our name: then another one, that nobody can guess. */
@@ -196,21 +208,22 @@ static int own_desk(struct vee_channel *channel, int *ret_fd)
 	if (ret < 0)
 		return ret;
 	snprintf(file, sizeof(file), "%s/%u", folder, search.uid);
-	channel->n_desks = take_if_own(&search, file, search.uid) ||
-			   chan_each_desk(channel->path, channel->ino, take_if_own, &search) == 1;
-	for (unsigned i = 0; !channel->n_desks && i < DESK_TRIES; i++) {
+	ret = take_if_own(&search, file, search.uid);
+	if (ret == 0)
+		ret = chan_each_desk(channel->path, channel->ino, take_if_own, &search);
+	for (unsigned i = 0; ret == 0 && i < DESK_TRIES; i++) {
 		ret = make_desk(file);
 		if (ret == 0 || ret == -EEXIST)
-			channel->n_desks = take_if_own(&search, file, search.uid);
-		else if (ret != -EPROTO)
-			break;
+			ret = take_if_own(&search, file, search.uid);
 		snprintf(file, sizeof(file), "%s/%u.%08x", folder, search.uid, chan_random());
 	}
-	if (channel->n_desks) {
+	if (ret > 0) {
+		channel->n_desks = 1;
 		say_joined(channel);
 		return 0;
 	}
-	ret = ret < 0 ? ret : -EACCES;
+	if (ret == 0)
+		ret = -EACCES;
 	chan_errorf("%s: no place for a reader of this user: %s", folder, strerror(-ret));
 	return ret;
 }
@@ -515,7 +528,6 @@ static void fill_seat(struct vee_channel *channel, struct chan_seat *seat)
 	__atomic_store_n(&seat->state, CHAN_SEAT_LOSSY, __ATOMIC_RELEASE);
 }
 
-/* Its page is there before it is touched. */
 /* Who sees only that this process lives, and maps the desk, does not know that it was another program then. */
 static void leave_seats_of_before_exec(struct vee_channel *channel)
 {
@@ -533,6 +545,7 @@ static void leave_seats_of_before_exec(struct vee_channel *channel)
 	}
 }
 
+/* Its page is there before it is touched. */
 static int find_seat(struct vee_channel *channel, int fd)
 {
 	struct chan_desk *desk = channel->desks[0].desk;

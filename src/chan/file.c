@@ -29,6 +29,12 @@ void chan_errorf(const char *format, ...)
 	va_end(args);
 }
 
+void chan_error_of(const char *what, int error)
+{
+	if (!chan_error[0])
+		chan_errorf("%s: %s", what, strerror(-error));
+}
+
 /* --- names --- */
 
 static int absolute_path(const char *name, char *buf, size_t size)
@@ -397,6 +403,7 @@ struct vee_channel *chan_new_handle(const char *name, int *ret_error)
 		*ret_error = channel->path ? 0 : -ENOMEM;
 	}
 	if (*ret_error < 0) {
+		chan_error_of(name, *ret_error);
 		free(channel);
 		return NULL;
 	}
@@ -433,10 +440,9 @@ int chan_create(const char *name, const struct vee_channel_create_options *optio
 		ret = take_doorbell(channel);
 	}
 	if (ret < 0) {
-		if (!chan_error[0])
-			chan_errorf("%s: %s", channel->path,
-				    ret == -EPROTO ? "damaged; remove it with 'vee chan rm'" :
-						     strerror(-ret));
+		if (ret == -EPROTO && !chan_error[0])
+			chan_errorf("%s: damaged; remove it with 'vee chan rm'", channel->path);
+		chan_error_of(channel->path, ret);
 		chan_free_handle(channel, !give_doorbell(channel));
 		return ret;
 	}
@@ -481,8 +487,7 @@ int chan_open(const char *name, const struct vee_channel_open_options *options,
 	if (ret == 0)
 		ret = chan_begin_reading(channel);
 	if (ret < 0) {
-		if (!chan_error[0])
-			chan_errorf("%s: %s", channel->path, strerror(-ret));
+		chan_error_of(channel->path, ret);
 		chan_close(channel);
 		return ret;
 	}
@@ -544,8 +549,10 @@ int chan_remove(const char *name)
 
 	chan_error[0] = '\0';
 	ret = chan_path(name, path, sizeof(path));
-	if (ret < 0)
+	if (ret < 0) {
+		chan_error_of(name, ret);
 		return ret;
+	}
 	/* One that can't be read may be removed all the same. */
 	fd = open_file(path, O_RDONLY, &st);
 	if (fd < 0 && (fd != -EACCES || os_lstat(path, &st) < 0))

@@ -99,7 +99,7 @@ static inline uint64_t chan_lines(uint64_t prefix_and_size)
 struct chan_section {
 	uint64_t pos; /* + 1 */
 	uint64_t seq;
-	int64_t time; /* of the message before, or of this one */
+	int64_t time; /* of the message before */
 	uint64_t epoch;
 };
 _Static_assert(sizeof(struct chan_section) == 32, "layout");
@@ -126,7 +126,7 @@ struct chan_header {
 		libc_word; /* where in a pthread_mutex_t its word lies: not the same in all C libraries */
 	uint64_t ring_size;
 	uint64_t signature;
-	uint32_t uid; /* the maker's, whose desk the writer can write */
+	uint32_t uid; /* the maker's */
 	uint32_t mode;
 	uint8_t pad0[24];
 
@@ -146,14 +146,15 @@ struct chan_header {
 	/* Line 2: what each read looks at; changes 16 times a lap. */
 	uint64_t floor;
 	uint64_t intent;
-	uint64_t wait_pos; /* the writer waits until all reliable readers have passed it; 0: no */
+	uint64_t
+		wait_pos; /* the writer waits, or will again, until all reliable readers are there; 0: no */
 	uint8_t pad3[40];
 
 	/* Line 3: on which readers sleep; grows with each wake-up. */
 	uint32_t wake;
 	uint8_t pad4[60];
 
-	/* Line 4: changes with each message; statistics, by which nobody goes. */
+	/* Line 4: changes with each message. Statistics, and where a reader starts; no message is read by it. */
 	uint64_t seq; /* of the last message */
 	uint64_t bytes;
 	int64_t time;
@@ -182,7 +183,7 @@ struct chan_desk {
 
 	/* Line 2 */
 	uint64_t armed;	     /* the same of those that poll */
-	uint32_t reliable;   /* how many seats have ever been reliable */
+	uint32_t reliable;   /* how often a reader has become reliable; 0: none ever */
 	uint32_t seats_used; /* all that are in use have a lower number */
 	uint8_t pad2[48];
 

@@ -121,25 +121,29 @@ static int open_all(struct vee_channel *channel, struct chan_poll *poll)
 	return ret < 0 ? ret : watch(poll, poll->socket);
 }
 
-/* The death of this epoch's writer makes the descriptor readable. */
-static void watch_writer(struct vee_channel *channel, struct chan_poll *poll)
+/*
+ * The death of this epoch's writer makes the descriptor readable. -EMFILE, -ENFILE, -ENOMEM, -ENOSPC: it will not. A kernel without
+ * pidfds and a writer that is just ending are no error.
+ */
+static int watch_writer(struct vee_channel *channel, struct chan_poll *poll)
 {
 	const struct chan_header *header = channel->header;
 	uint32_t epoch = load_acquire(header->epoch);
 	struct chan_owner self;
+	int ret;
 
 	if (poll->pidfd >= 0 && poll->pidfd_epoch == epoch)
-		return;
+		return 0;
 	if (poll->pidfd >= 0)
 		os_close(poll->pidfd);
 	poll->pidfd = -1;
 	chan_owner_self(&self);
 	if (load_acquire(header->state) != CHAN_WRITTEN || chan_load(header->pid_ns) != self.pid_ns)
-		return;
+		return 0;
 	poll->pidfd = os_pidfd_open(chan_load(header->pid));
 	poll->pidfd_epoch = epoch;
-	if (poll->pidfd >= 0)
-		watch(poll, poll->pidfd);
+	ret = poll->pidfd < 0 ? poll->pidfd : watch(poll, poll->pidfd);
+	return ret == -EMFILE || ret == -ENFILE || ret == -ENOMEM || ret == -ENOSPC ? ret : 0;
 }
 
 /* A dead writer's is readable for good: out of the set, if that end is none for this reader, or was told. */
@@ -180,7 +184,7 @@ void chan_poll_arm(struct vee_channel *channel)
 	if (chan_writer_is_dead(channel))
 		forget_writer(poll);
 	else
-		watch_writer(channel, poll);
+		watch_writer(channel, poll); /* if it fails, the next time may do it */
 	chan_store(channel->seat->armed, channel->next);
 	chan_want(channel, true); /* CHAN_SLEEP */
 	if (!has_something(channel))
@@ -206,6 +210,8 @@ int chan_poll_fd(struct vee_channel *channel)
 	*poll = (struct chan_poll){.epoll = -1, .socket = -1, .pidfd = -1};
 	channel->poll = poll;
 	ret = open_all(channel, poll);
+	if (ret == 0)
+		ret = watch_writer(channel, poll);
 	if (ret < 0) {
 		chan_poll_close(channel);
 		return ret;

@@ -17,11 +17,11 @@
 
 struct walk {
 	const struct chan_header *header;
-	int (*each)(void *arg, const struct chan_seat *seat, uint32_t uid, bool lives);
+	int (*each)(void *arg, const struct chan_seat *seat, uint32_t uid);
 	void *arg;
 };
 
-/* Seats in use; of the dead too. */
+/* The seats of those who live. */
 static int walk_desk(void *arg, const char *file, uint32_t uid)
 {
 	struct walk *walk = arg;
@@ -35,30 +35,29 @@ static int walk_desk(void *arg, const char *file, uint32_t uid)
 		const struct chan_seat *seat = chan_seat_at(map.desk, i);
 		uint32_t state = load_acquire(seat->state);
 
-		if (state == CHAN_SEAT_LOSSY || state == CHAN_SEAT_RELIABLE)
-			ret = walk->each(walk->arg, seat, uid,
-					 !chan_seat_is_dead(&map, seat, walk->header->libc_word));
+		if ((state == CHAN_SEAT_LOSSY || state == CHAN_SEAT_RELIABLE) &&
+		    !chan_seat_is_dead(&map, seat, walk->header->libc_word))
+			ret = walk->each(walk->arg, seat, uid);
 	}
 	chan_unmap_desk(&map);
 	return ret;
 }
 
 static int each_seat(const struct vee_channel *channel,
-		     int (*each)(void *arg, const struct chan_seat *seat, uint32_t uid, bool lives),
-		     void *arg)
+		     int (*each)(void *arg, const struct chan_seat *seat, uint32_t uid), void *arg)
 {
 	struct walk walk = {channel->header, each, arg};
 
 	return chan_each_desk(channel->path, channel->ino, walk_desk, &walk);
 }
 
-static int count(void *arg, const struct chan_seat *seat, uint32_t uid, bool lives)
+static int count(void *arg, const struct chan_seat *seat, uint32_t uid)
 {
 	uint32_t *counts = arg;
 
 	(void)uid;
-	counts[0] += lives;
-	counts[1] += lives && chan_load(seat->state) == CHAN_SEAT_RELIABLE;
+	counts[0]++;
+	counts[1] += chan_load(seat->state) == CHAN_SEAT_RELIABLE;
 	return 0;
 }
 
@@ -72,14 +71,12 @@ void chan_count_readers(const struct vee_channel *channel, uint32_t *ret_readers
 	*ret_reliable = counts[1];
 }
 
-static int add_reader(void *arg, const struct chan_seat *seat, uint32_t uid, bool lives)
+static int add_reader(void *arg, const struct chan_seat *seat, uint32_t uid)
 {
 	struct chan_report *report = arg;
-	struct chan_reader_report *more;
+	struct chan_reader_report *more =
+		realloc(report->readers, (report->n_readers + 1) * sizeof(*more));
 
-	if (!lives)
-		return 0;
-	more = realloc(report->readers, (report->n_readers + 1) * sizeof(*more));
 	if (!more)
 		return -ENOMEM;
 	report->readers = more;
@@ -88,7 +85,6 @@ static int add_reader(void *arg, const struct chan_seat *seat, uint32_t uid, boo
 		.tid = chan_load(seat->tid),
 		.uid = uid,
 		.reliable = chan_load(seat->state) == CHAN_SEAT_RELIABLE,
-		.lives = lives,
 		.stall = chan_load(seat->stall),
 		.stall_ns = chan_load(seat->stall_ns),
 		.since = chan_load(seat->since),
@@ -125,8 +121,10 @@ static int open_to_look(const char *name, struct vee_channel **ret_channel)
 	if (!*ret_channel)
 		return ret;
 	ret = chan_map_file(*ret_channel, false);
-	if (ret < 0)
+	if (ret < 0) {
+		chan_error_of(name, ret);
 		chan_free_handle(*ret_channel, false);
+	}
 	return ret;
 }
 
@@ -141,9 +139,9 @@ int chan_report(const char *name, struct chan_report *ret_report)
 	if (ret < 0)
 		return ret;
 	ret = os_stat(channel->path, &st);
+	if (ret == 0 && !(ret_report->name = strdup(name)))
+		ret = -ENOMEM;
 	if (ret == 0) {
-		snprintf(ret_report->name, sizeof(ret_report->name), "%.*s",
-			 (int)sizeof(ret_report->name) - 1, name);
 		ret_report->uid = st.st_uid;
 		ret_report->mode = st.st_mode & 07777;
 		ret_report->allotted = st.st_blocks * 512ull;
@@ -154,15 +152,19 @@ int chan_report(const char *name, struct chan_report *ret_report)
 		chan_errorf("%s: somebody has truncated it", channel->path);
 		ret = -EIO;
 	}
-	if (ret < 0)
+	if (ret < 0) {
+		chan_error_of(channel->path, ret);
 		chan_report_free(ret_report);
+	}
 	chan_free_handle(channel, false);
 	return ret;
 }
 
 void chan_report_free(struct chan_report *report)
 {
+	free(report->name);
 	free(report->readers);
+	report->name = NULL;
 	report->readers = NULL;
 	report->n_readers = 0;
 }
@@ -204,8 +206,10 @@ int chan_list(char ***ret_names)
 	char **names = calloc(1, sizeof(*names));
 	unsigned n = 0;
 	DIR *dir;
-	int ret = names ? folder_of_channels(folder, sizeof(folder)) : -ENOMEM;
+	int ret;
 
+	chan_error[0] = '\0';
+	ret = names ? folder_of_channels(folder, sizeof(folder)) : -ENOMEM;
 	dir = ret < 0 ? NULL : opendir(folder);
 	if (ret == 0 && !dir && errno != ENOENT) {
 		ret = -errno;
@@ -217,6 +221,7 @@ int chan_list(char ***ret_names)
 	if (dir)
 		closedir(dir);
 	if (ret < 0) {
+		chan_error_of("the channels", ret);
 		chan_list_free(names);
 		return ret;
 	}

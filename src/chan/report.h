@@ -6,7 +6,7 @@
 struct chan_reader_report {
 	int32_t pid, tid; /* of the thread that opened it */
 	uint32_t uid;
-	bool reliable, lives;
+	bool reliable;
 	uint32_t stall; /* enum vee_channel_stall */
 	int64_t stall_ns;
 	int64_t since; /* seconds since the epoch */
@@ -15,16 +15,16 @@ struct chan_reader_report {
 };
 
 struct chan_report {
-	char name[CHAN_NAME_SIZE];    /* in the namespace; or the path */
+	char *name;		      /* in the namespace; or the path; malloc'ed */
 	uint64_t ring_size, allotted; /* bytes; of the file: what it takes in memory */
 	uint32_t uid, mode;
 	uint32_t epoch;
 	int32_t writer_pid;	   /* the last one */
 	bool writer_lives, closed; /* neither: it has died */
-	uint64_t written, oldest,
-		bytes;	 /* sequence numbers: last, oldest kept; bytes ever written */
-	int64_t time_ns; /* of the last message; 0: none */
-	unsigned n_readers;
+	uint64_t written, oldest;  /* sequence numbers: of the last message, of the oldest kept */
+	uint64_t bytes;		   /* ever written */
+	int64_t time_ns;	   /* of the last message; 0: none */
+	unsigned n_readers;	   /* that live */
 	struct chan_reader_report *readers; /* malloc'ed; chan_report_free() */
 };
 
@@ -34,7 +34,7 @@ void chan_report_free(struct chan_report *report);
 
 /*
  * The names of the namespace's channels, sorted: malloc'ed, each too; the list ends with NULL. It makes no namespace.
- * -ENOMEM, -EACCES; a namespace that is not there has none.
+ * -ENOMEM, -EACCES: the words are in chan_error. A namespace that is not there has none.
  */
 int chan_list(char ***ret_names);
 void chan_list_free(char **names);

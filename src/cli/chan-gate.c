@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,14 +22,39 @@
 #define LET_IN_NS 1000000000
 #define LOOK_NS	  2000000
 
+#define REAL_SIZE (PATH_MAX + CHAN_PATH_SIZE)
+#define TEXT_SIZE sizeof(((struct sockaddr_un *)0)->sun_path)
+
+/* The path by its real folders, as far as they are there; those that are yet to be made will be no links. */
+static void real_path(const char *path, char *ret_real)
+{
+	char above[CHAN_PATH_SIZE], *end = ret_real;
+	size_t n;
+
+	snprintf(above, sizeof(above), "%s", path);
+	do
+		*strrchr(above, '/') = '\0';
+	while (*above && !realpath(above, ret_real));
+	if (*above && strcmp(ret_real, "/"))
+		end += strlen(ret_real);
+	for (path += strlen(above); *path; path += n) {
+		path += strspn(path, "/");
+		n = strcspn(path, "/");
+		if (n != 1 || *path != '.')
+			end += sprintf(end, "/%.*s", (int)n, path);
+	}
+}
+
 /* The same for all who wait for the file, with a '@' for the 0 that the address has in front. */
-static void address_text(const char *path, char *buf, size_t size)
+static void address_text(const char *path, char *buf)
 {
 	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+	char real[REAL_SIZE];
 
-	for (; *path; path++)
-		hash = (hash ^ (uint8_t)*path) * 1099511628211u;
-	snprintf(buf, size, "@vee-chan-waits/%016" PRIx64 "/", hash);
+	real_path(path, real);
+	for (const char *at = real; *at; at++)
+		hash = (hash ^ (uint8_t)*at) * 1099511628211u;
+	snprintf(buf, TEXT_SIZE, "@vee-chan-waits/%016" PRIx64 "/", hash);
 }
 
 int gate_wait(const char *path)
@@ -39,9 +65,9 @@ int gate_wait(const char *path)
 
 	if (fd < 0)
 		return -1;
-	address_text(path, address.sun_path, sizeof(address.sun_path));
+	address_text(path, address.sun_path);
 	n = strlen(address.sun_path);
-	n += (size_t)snprintf(address.sun_path + n, sizeof(address.sun_path) - n, "%d", getpid());
+	n += (size_t)snprintf(address.sun_path + n, TEXT_SIZE - n, "%d", getpid());
 	address.sun_path[0] = '\0';
 	if (!bind(fd, (struct sockaddr *)&address, offsetof(struct sockaddr_un, sun_path) + n))
 		return fd;
@@ -49,16 +75,15 @@ int gate_wait(const char *path)
 	return -1;
 }
 
-static bool somebody_waits(const char *path)
+static bool somebody_waits(const char *address)
 {
 	FILE *list = fopen("/proc/net/unix", "re");
-	char address[sizeof(((struct sockaddr_un *)0)->sun_path)], *line = NULL;
+	char *line = NULL;
 	bool found = false;
 	size_t size = 0;
 
 	if (!list)
 		return false;
-	address_text(path, address, sizeof(address));
 	while (!found && getline(&line, &size, list) > 0)
 		found = strstr(line, address);
 	free(line);
@@ -70,7 +95,9 @@ void gate_let_in(const char *path)
 {
 	const struct timespec nap = {.tv_nsec = LOOK_NS};
 	int64_t deadline = wait_now_ns() + LET_IN_NS;
+	char address[TEXT_SIZE];
 
-	while (somebody_waits(path) && wait_now_ns() < deadline && !wait_caught())
+	address_text(path, address);
+	while (somebody_waits(address) && wait_now_ns() < deadline && !wait_caught())
 		nanosleep(&nap, NULL);
 }

@@ -20,15 +20,6 @@ const char *report_writer_text(const struct chan_report *report, char *buf, size
 	return buf;
 }
 
-unsigned report_live_readers(const struct chan_report *report)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < report->n_readers; i++)
-		n += report->readers[i].lives;
-	return n;
-}
-
 uint64_t report_lag(const struct chan_report *report, const struct chan_reader_report *reader)
 {
 	return report->written >= reader->next ? report->written + 1 - reader->next : 0;
@@ -114,17 +105,28 @@ static json_t *writer_json(const struct chan_report *report)
 			 command);
 }
 
+static json_t *named_json(const char *name)
+{
+	json_t *object = json_pack("{s:s}", "kind", "chan");
+
+	json_set_name(object, name);
+	return object;
+}
+
 json_t *report_json(const struct chan_report *report)
 {
 	char perms[16], owner[16], last[TIME_SIZE];
 	json_t *object, *readers = json_array();
 
 	snprintf(perms, sizeof(perms), "%04o", report->mode & 0777);
-	object = json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I}", "kind", "chan", "name",
-			   report->name, "owner", ls_user_name(report->uid, owner, sizeof(owner)),
-			   "uid", (json_int_t)report->uid, "perms", perms, "ring",
-			   (json_int_t)report->ring_size, "allotted", (json_int_t)report->allotted,
-			   "epoch", (json_int_t)report->epoch);
+	object = named_json(report->name);
+	json_object_set_new(object, "owner",
+			    json_string(ls_user_name(report->uid, owner, sizeof(owner))));
+	json_object_set_new(object, "uid", json_integer((json_int_t)report->uid));
+	json_object_set_new(object, "perms", json_string(perms));
+	json_object_set_new(object, "ring", json_integer((json_int_t)report->ring_size));
+	json_object_set_new(object, "allotted", json_integer((json_int_t)report->allotted));
+	json_object_set_new(object, "epoch", json_integer((json_int_t)report->epoch));
 	json_object_set_new(object, "writer", writer_json(report));
 	json_object_set_new(object, "messages", json_integer((json_int_t)report->written));
 	json_object_set_new(object, "oldest", json_integer((json_int_t)report->oldest));
@@ -135,8 +137,7 @@ json_t *report_json(const struct chan_report *report)
 				    json_string(time_text(report->time_ns, last, sizeof(last))) :
 				    json_null());
 	for (unsigned i = 0; i < report->n_readers; i++)
-		if (report->readers[i].lives)
-			json_array_append_new(readers, reader_json(report, &report->readers[i]));
+		json_array_append_new(readers, reader_json(report, &report->readers[i]));
 	json_object_set_new(object, "readers", readers);
 	return object;
 }
@@ -160,7 +161,7 @@ static void add_channel(struct table *table, const char *name, const struct chan
 	table_cell(table, 2, "%o", report->mode & 0777);
 	table_cell(table, 3, "%s", size_text(report->ring_size, buf, sizeof(buf)));
 	table_cell(table, 4, "%s", report_writer_text(report, buf, sizeof(buf)));
-	table_cell(table, 5, "%u", report_live_readers(report));
+	table_cell(table, 5, "%u", report->n_readers);
 	table_cell(table, 6, "%" PRIu64, report->written);
 	table_cell(table, 7, "%" PRIu64, kept(report));
 	table_cell(table, 8, "%" PRIu64, report->bytes);
@@ -179,8 +180,7 @@ static bool add_by_name(struct table *table, json_t *list, const char *name)
 	if (ret < 0)
 		cmd_chan_failed();
 	if (list) {
-		object = ret < 0 ? json_pack("{s:s, s:s}", "kind", "chan", "name", name) :
-				   report_json(&report);
+		object = ret < 0 ? named_json(name) : report_json(&report);
 		json_array_append_new(list, object);
 	} else {
 		add_channel(table, name, ret < 0 ? NULL : &report);
@@ -193,14 +193,11 @@ static bool add_by_name(struct table *table, json_t *list, const char *name)
 /* To the table or, if there is one, the list. */
 static int list_channels(struct table *table, json_t *list)
 {
-	int status = CLI_OK, ret;
+	int status = CLI_OK;
 	char **names;
 
-	ret = chan_list(&names);
-	if (ret < 0) {
-		cli_error("%s", *chan_error ? chan_error : strerror(-ret));
-		return CLI_FAILED;
-	}
+	if (chan_list(&names) < 0)
+		return cmd_chan_failed();
 	for (char **name = names; *name; name++)
 		if (!add_by_name(table, list, *name))
 			status = CLI_FAILED;
@@ -307,11 +304,12 @@ static void print_writer(const struct chan_report *report)
 
 static void print_channel(const struct chan_report *report)
 {
-	char buf[64], path[CHAN_PATH_SIZE];
+	char buf[64], name[CHAN_PATH_SIZE], path[CHAN_PATH_SIZE];
 
-	printf("Channel:   %s\n", report->name);
+	snprintf(name, sizeof(name), "%s", report->name);
+	printf("Channel:   %s\n", cli_plain(name));
 	if (!chan_path(report->name, path, sizeof(path)))
-		printf("File:      %s\n", path);
+		printf("File:      %s\n", cli_plain(path));
 	printf("Owner:     %s\n", ls_user_name(report->uid, buf, sizeof(buf)));
 	printf("Perms:     %04o\n", report->mode & 0777);
 	printf("Ring:      %s", size_text(report->ring_size, buf, sizeof(buf)));
@@ -324,7 +322,7 @@ static void print_channel(const struct chan_report *report)
 	printf("Last:      %s", ls_time(report->time_ns / 1000000000, buf, sizeof(buf)));
 	if (report->time_ns)
 		printf(", %s ago", age_text(report->time_ns, buf, sizeof(buf)));
-	printf("\nReaders:   %u\n", report_live_readers(report));
+	printf("\nReaders:   %u\n", report->n_readers);
 }
 
 static void add_reader(struct table *table, const struct chan_report *report,
@@ -354,8 +352,7 @@ static void print_readers(const struct chan_report *report)
 
 	table_init(&table, ARRAY_SIZE(heads), 1 << 0 | 7 << 4, heads);
 	for (unsigned i = 0; i < report->n_readers; i++)
-		if (report->readers[i].lives)
-			add_reader(&table, report, &report->readers[i]);
+		add_reader(&table, report, &report->readers[i]);
 	ls_print_below(&table);
 }
 
@@ -364,8 +361,8 @@ static int stat_help(void)
 	printf("Usage: vee chan stat NAME [OPTION]...\n"
 	       "\n"
 	       "Show a channel, and a line for each reader: how many messages it has still to read\n"
-	       "(LAG; a lossy reader says so now and then only, each eighth of the ring or before it\n"
-	       "sleeps), how many it has received and lost.\n"
+	       "(LAG; it says so now and then only, each eighth of the ring and before it sleeps), how\n"
+	       "many it has received and lost.\n"
 	       "\n"
 	       "Options:\n"
 	       "  -J, --json     print JSON\n"

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #define BUFFER_SIZE (128u << 10)
+#define LOOK_MS	    100 /* a signal may come just before a wait */
 
 /* Most messages of a second share it. */
 const char *time_text(int64_t time_ns, char *buf, size_t size)
@@ -39,23 +41,32 @@ const char *time_text(int64_t time_ns, char *buf, size_t size)
 	return buf;
 }
 
+/* After a signal (-EINTR) what there is room for goes out, and nobody is waited for who doesn't read. */
 static int write_out(const char *data, size_t n, size_t *ret_written)
 {
 	struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
 	size_t at = 0;
-	ssize_t ret = 0;
+	int error = 0;
 
-	while (at < n) {
-		ret = write(STDOUT_FILENO, data + at, n - at);
+	while (at < n && !error) {
+		size_t most = n - at;
+		ssize_t ret;
+
+		if (wait_caught()) {
+			if (poll(&out, 1, 0) == 0)
+				break;
+			most = most < PIPE_BUF ? most : PIPE_BUF;
+		}
+		ret = write(STDOUT_FILENO, data + at, most);
 		if (ret >= 0)
 			at += (size_t)ret;
 		else if (errno == EAGAIN)
-			poll(&out, 1, -1);
-		else if (errno != EINTR || wait_caught())
-			break;
+			poll(&out, 1, LOOK_MS);
+		else if (errno != EINTR)
+			error = errno;
 	}
 	*ret_written = at;
-	return at < n ? -errno : 0;
+	return error ? -error : at < n ? -EINTR : 0;
 }
 
 int printer_flush(struct printer *printer)

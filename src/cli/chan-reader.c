@@ -296,7 +296,7 @@ static int no_message(struct reader *reader, int error, size_t size)
 static int read_message(struct reader *reader)
 {
 	static const struct timespec at_once;
-	struct vee_channel_message message;
+	struct vee_channel_message message = {.size = 0};
 	ssize_t n = vee_channel_timedread(reader->channel, reader->buf, reader->size, &message,
 					  &at_once);
 	int ret;
@@ -324,9 +324,11 @@ static void tell_lost(const struct reader *reader)
 	if (reader->tell_lost)
 		fprintf(stderr, "lost: %" PRIu64 " of %" PRIu64 "\n", reader->lost, all);
 	else if (reader->lost)
-		cli_error("%s: %" PRIu64 " of %" PRIu64 " messages were lost; with --reliable the "
-			  "writer waits",
-			  reader->name, reader->lost, all);
+		cli_error("%s: %" PRIu64 " of %" PRIu64 " messages were lost%s", reader->name,
+			  reader->lost, all,
+			  reader->options.policy == VEE_CHANNEL_RELIABLE ?
+				  ": it held the writer up for too long" :
+				  "; with --reliable the writer waits");
 }
 
 int reader_run(struct reader *reader)

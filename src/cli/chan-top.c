@@ -5,6 +5,7 @@
  * first look counts from 0.
  */
 #include "cli/chan.h"
+#include "cli/ls.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -65,37 +66,30 @@ static void look_away(struct look *look)
 }
 
 /* Those that can't be looked at are left out; `vee chan ls` says why. */
-static int look_at(struct look *look, char *const *names)
+static void look_at(struct look *look, char *const *names)
 {
 	unsigned n = 0;
 
 	while (names[n])
 		n++;
-	look->reports = calloc(n + 1, sizeof(*look->reports));
-	if (!look->reports)
-		return -ENOMEM;
+	look->reports = ls_grown(NULL, n + 1, sizeof(*look->reports));
 	for (unsigned i = 0; i < n; i++)
 		if (!chan_report(names[i], &look->reports[look->n]))
 			look->n++;
-	return 0;
 }
 
 /* Returns CLI_OK or CLI_FAILED, after saying why. */
 static int look_around(const struct top *top, struct look *ret_look)
 {
 	char *one[] = {(char *)top->name, NULL}, **names = one;
-	int ret = top->name ? 0 : chan_list(&names);
 
 	*ret_look = (struct look){.time_ns = wait_now_ns()};
-	if (!ret) {
-		ret = look_at(ret_look, names);
-		if (!top->name)
-			chan_list_free(names);
-	}
-	if (!ret)
-		return CLI_OK;
-	cli_error("%s", strerror(-ret));
-	return CLI_FAILED;
+	if (!top->name && chan_list(&names) < 0)
+		return cmd_chan_failed();
+	look_at(ret_look, names);
+	if (!top->name)
+		chan_list_free(names);
+	return CLI_OK;
 }
 
 static const struct chan_report *find_report(const struct look *look, const char *name)
@@ -134,8 +128,6 @@ static struct rate rate_of(const struct chan_report *was, const struct chan_repo
 	for (unsigned i = 0; i < is->n_readers; i++) {
 		const struct chan_reader_report *reader = &is->readers[i];
 
-		if (!reader->lives)
-			continue;
 		lost += reader->lost - lost_before(was, reader);
 		if (report_lag(is, reader) > rate.lag)
 			rate.lag = report_lag(is, reader);
@@ -168,14 +160,18 @@ static void print_json(const struct look *was, const struct look *is)
 		struct rate rate =
 			rate_of(find_report(was, report->name), report, is->time_ns - was->time_ns);
 
-		json_array_append_new(
-			list,
-			json_pack("{s:s, s:I, s:f, s:f, s:f, s:I, s:I, s:i}", "name", report->name,
-				  "messages", (json_int_t)report->written, "messages_per_second",
-				  rate.messages, "bytes_per_second", rate.bytes, "lost_per_second",
-				  rate.lost, "readers", (json_int_t)report_live_readers(report),
-				  "lag_most", (json_int_t)rate.lag, "writer",
-				  report->writer_lives ? report->writer_pid : 0));
+		json_t *object = json_object(), *numbers;
+
+		json_set_name(object, report->name);
+		numbers = json_pack("{s:I, s:f, s:f, s:f, s:I, s:I, s:i}", "messages",
+				    (json_int_t)report->written, "messages_per_second",
+				    rate.messages, "bytes_per_second", rate.bytes,
+				    "lost_per_second", rate.lost, "readers",
+				    (json_int_t)report->n_readers, "lag_most", (json_int_t)rate.lag,
+				    "writer", report->writer_lives ? report->writer_pid : 0);
+		json_object_update(object, numbers);
+		json_decref(numbers);
+		json_array_append_new(list, object);
 	}
 	print_json_line(json_pack("{s:s, s:f, s:o}", "time", time, "interval",
 				  (double)(is->time_ns - was->time_ns) / 1e9, "channels", list));
@@ -190,7 +186,7 @@ static void add_rate(struct table *table, const struct chan_report *report, cons
 	table_cell(table, 0, "%s", report->name);
 	table_cell(table, 1, "%s", report_writer_text(report, buf, sizeof(buf)));
 	table_cell(table, 2, "%" PRIu64, report->written);
-	table_cell(table, 5, "%u", report_live_readers(report));
+	table_cell(table, 5, "%u", report->n_readers);
 	for (unsigned i = 3; !rate && i <= 7; i++)
 		if (i != 5)
 			table_cell(table, i, "-");

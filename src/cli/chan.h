@@ -36,7 +36,6 @@ enum format {
 
 /* "1234"; "-": closed; "died". */
 const char *report_writer_text(const struct chan_report *report, char *buf, size_t size);
-unsigned report_live_readers(const struct chan_report *report);
 /* Messages that the reader has still to read. */
 uint64_t report_lag(const struct chan_report *report, const struct chan_reader_report *reader);
 json_t *report_json(const struct chan_report *report);

@@ -75,10 +75,14 @@ void table_print(struct table *table);
 /* The same, to any stream; without its heads they don't count for the width either. */
 void table_write(struct table *table, bool heads, FILE *to);
 void table_free(struct table *table);
+/* What a terminal would obey becomes '?': names are anybody's. In place; returns text. */
+char *cli_plain(char *text);
 /* Prints it, indented, and lets go of it. */
 void json_print(json_t *json);
 /* As "text" if the bytes are UTF-8, else as "base64". */
 void json_set_text(json_t *object, const char *bytes, size_t n);
+/* As "name"; what is not UTF-8 is there with '?' for each byte that is not ASCII, and whole as "name_base64". */
+void json_set_name(json_t *object, const char *name);
 
 /* The command of a process, printable ASCII; "" if there is none. */
 const char *pid_command(int pid, char *buf, size_t size);

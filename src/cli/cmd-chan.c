@@ -1,7 +1,8 @@
 /*
  * cmd-chan.c - `vee chan`: broadcast channels, for people and scripts; finds the verb and calls it. `rm` is here.
  *
- * Exit status: as of all commands; 3 (CLI_WOULD_WAIT) if time was up. A signal that ended `write`, `read` or `top` is passed on.
+ * Exit status: as of all commands; 3 (CLI_WOULD_WAIT) if time was up. A signal that ended `write`, `read` or `top` ends the process
+ * too, but for a SIGINT of `top`, whose end it is.
  */
 #include "cli/chan.h"
 
@@ -77,14 +78,11 @@ static int rm_help(void)
 
 static int remove_all(void)
 {
-	int status = CLI_OK, ret;
+	int status = CLI_OK;
 	char **names;
 
-	ret = chan_list(&names);
-	if (ret < 0) {
-		cli_error("%s", strerror(-ret));
-		return CLI_FAILED;
-	}
+	if (chan_list(&names) < 0)
+		return cmd_chan_failed();
 	for (char **name = names; *name; name++)
 		if (vee_channel_remove(*name) && errno != ENOENT)
 			status = cmd_chan_failed();

@@ -6,6 +6,7 @@
 #include "shm/shm.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,24 +31,30 @@ static const char *check_channel(const char *name)
 										chan_check(name);
 }
 
+static void print_wrong(const char *ns_name, const char *name, const char *wrong)
+{
+	char text[NAME_MAX + sizeof(chan_error)];
+
+	snprintf(text, sizeof(text), "channel %s: %s", name, wrong);
+	printf("%s: %s\n", folder_name(ns_name), cli_plain(text));
+}
+
 /* Says of each what is wrong. */
 static bool check_channels(const char *ns_name)
 {
 	const char *wrong;
 	bool ok = true;
 	char **names;
-	int ret;
 
-	ret = chan_list(&names);
-	if (ret < 0) {
-		printf("%s: channels: %s\n", folder_name(ns_name), strerror(-ret));
+	if (chan_list(&names) < 0) {
+		printf("%s: channels: %s\n", folder_name(ns_name), chan_error);
 		return false;
 	}
 	for (char **name = names; *name; name++) {
 		wrong = check_channel(*name);
 		if (!wrong)
 			continue;
-		printf("%s: channel %s: %s\n", folder_name(ns_name), *name, wrong);
+		print_wrong(ns_name, *name, wrong);
 		ok = false;
 	}
 	chan_list_free(names);

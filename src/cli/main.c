@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifndef VEE_VERSION
@@ -34,9 +35,12 @@ static const struct command {
 
 static void say(const char *format, va_list args)
 {
-	fprintf(stderr, "%s: ", cli_name);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	char *text;
+
+	if (vasprintf(&text, format, args) < 0)
+		return;
+	fprintf(stderr, "%s: %s\n", cli_name, cli_plain(text));
+	free(text);
 }
 
 void cli_error(const char *format, ...)

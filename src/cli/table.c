@@ -13,6 +13,19 @@ static void *checked(void *memory)
 	exit(CLI_FAILED);
 }
 
+char *cli_plain(char *text)
+{
+	for (unsigned char *at = (unsigned char *)text; *at; at++) {
+		bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0; /* as UTF-8 */
+
+		if (c1)
+			at[1] = '?';
+		if (c1 || *at < ' ' || *at == 0x7f)
+			*at = '?';
+	}
+	return text;
+}
+
 void table_row(struct table *table)
 {
 	size_t size = (table->n_rows + 1) * sizeof(*table->rows);
@@ -32,7 +45,7 @@ void table_cell(struct table *table, unsigned column, const char *format, ...)
 	if (vasprintf(cell, format, args) < 0)
 		*cell = NULL;
 	va_end(args);
-	checked(*cell);
+	cli_plain(checked(*cell));
 }
 
 void table_init(struct table *table, unsigned n_columns, uint32_t right, const char *const *heads)
@@ -120,18 +133,40 @@ static char *base64(const char *bytes, size_t n)
 	return text;
 }
 
+static void set_bytes(json_t *object, const char *key, const char *bytes, size_t n)
+{
+	char *coded = base64(bytes, n);
+
+	json_object_set_new(object, key, json_string(coded));
+	free(coded);
+}
+
 void json_set_text(json_t *object, const char *bytes, size_t n)
 {
 	json_t *text = json_stringn(bytes, n);
-	char *coded;
+
+	if (text)
+		json_object_set_new(object, "text", text);
+	else
+		set_bytes(object, "base64", bytes, n);
+}
+
+void json_set_name(json_t *object, const char *name)
+{
+	json_t *text = json_string(name);
+	char *ascii;
 
 	if (text) {
-		json_object_set_new(object, "text", text);
+		json_object_set_new(object, "name", text);
 		return;
 	}
-	coded = base64(bytes, n);
-	json_object_set_new(object, "base64", json_string(coded));
-	free(coded);
+	ascii = checked(strdup(name));
+	for (char *at = ascii; *at; at++)
+		if (*at & 0x80)
+			*at = '?';
+	json_object_set_new(object, "name", json_string(ascii));
+	set_bytes(object, "name_base64", name, strlen(name));
+	free(ascii);
 }
 
 const char *pid_command(int pid, char *buf, size_t size)

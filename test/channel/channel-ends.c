@@ -1064,6 +1064,59 @@ static void a_close_closes_the_descriptor(void **state)
 	vee_channel_close(writer);
 }
 
+/* Of a limit of 64. */
+static void leave_descriptors(unsigned n_left, int *fds)
+{
+	unsigned n = 0;
+
+	while ((fds[n] = dup(child_in)) >= 0)
+		n++;
+	CHECK(n >= n_left);
+	while (n_left--)
+		CHECK(close(fds[--n]) == 0);
+	fds[n] = -1;
+}
+
+static void close_all(const int *fds)
+{
+	for (; *fds >= 0; fds++)
+		close(*fds);
+}
+
+/* Without any of the three it would not tell of all that it is for. */
+static void poll_with_few_descriptors(void)
+{
+	struct vee_channel *reader = new_reader(0);
+	struct rlimit limit = {64, 64};
+	int fds[65], fd;
+
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	for (unsigned n_left = 0; n_left < 3; n_left++) {
+		leave_descriptors(n_left, fds);
+		CHECK(vee_channel_poll_fd(reader) == -1 && errno == EMFILE);
+		close_all(fds);
+	}
+	leave_descriptors(3, fds);
+	fd = vee_channel_poll_fd(reader);
+	CHECK(fd >= 0 && !is_readable(fd, 0));
+	say();
+	CHECK(is_readable(fd, PATIENCE_MS));
+	close_all(fds); /* to look into /proc takes one */
+	CHECK(read_error(reader, &none) == EOWNERDEAD);
+}
+
+static void a_descriptor_tells_of_all_or_is_refused(void **state)
+{
+	struct child writer = start(writer_child), reader;
+
+	(void)state;
+	await(&writer);
+	reader = start(poll_with_few_descriptors);
+	await(&reader);
+	kill_child(&writer);
+	assert_good(&reader);
+}
+
 /* A TCP connection; [1] is what the other end reads. */
 static void connect_pair(int *ret_fds)
 {
@@ -1162,6 +1215,7 @@ int main(int argc, char **argv)
 		TEST(a_polling_reader_that_is_lapped_is_readable),
 		TEST(a_reader_with_a_descriptor_may_wait_in_a_read),
 		TEST(a_close_closes_the_descriptor),
+		TEST(a_descriptor_tells_of_all_or_is_refused),
 		TEST(no_byte_goes_where_a_descriptor_of_ours_was),
 	};
 

@@ -58,6 +58,22 @@ static void names_that_are_too_long_are_refused_in_words(void **state)
 	assert_true(strlen(vee_channel_error()) > 10);
 }
 
+static void a_failure_in_a_folder_that_is_gone_has_words(void **state)
+{
+	char path[100];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/gone", folder);
+	assert_int_equal(mkdir(path, 0700) || chdir(path) || rmdir(path), 0);
+	assert_null_and(vee_channel_create("./a", NULL), ENOENT);
+	assert_true(strlen(vee_channel_error()) > 10);
+	assert_null_and(vee_channel_open("./a", NULL), ENOENT);
+	assert_true(strlen(vee_channel_error()) > 10);
+	assert_fails(vee_channel_remove("./a"), ENOENT);
+	assert_true(strlen(vee_channel_error()) > 10);
+	assert_int_equal(chdir("/"), 0);
+}
+
 static void a_name_of_any_letters_is_good(void **state)
 {
 	static const char *const names[] = {"a", "with space", "x.y.z", "\xc3\xa4\n\t%s", "-", "~"};
@@ -890,6 +906,81 @@ static void a_full_file_system_is_enospc_and_no_more(void **state)
 	assert_good(&child);
 }
 
+#if defined(__has_feature)
+#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+static size_t mapped_bytes(void)
+{
+	FILE *statm = fopen("/proc/self/statm", "re");
+	size_t pages;
+
+	CHECK(statm && fscanf(statm, "%zu", &pages) == 1);
+	fclose(statm);
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
+static unsigned n_found;
+
+static int count_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)path, (void)st, (void)type, (void)ftw;
+	n_found++;
+	return 0;
+}
+
+static unsigned count_files(void)
+{
+	n_found = 0;
+	CHECK(nftw(folder, count_one, 20, FTW_PHYS) == 0);
+	return n_found;
+}
+
+/* A little more each time, until it is enough. */
+static void open_with_little_memory(void)
+{
+	unsigned n_files = count_files(), n_failed = 0;
+	struct vee_channel *reader = NULL;
+	struct rlimit limit;
+
+	CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+	for (size_t more = 0; !reader && more < 4 * MIB; more += 32 * KIB) {
+		int error;
+
+		limit.rlim_cur = mapped_bytes() + more;
+		CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+		reader = open_path();
+		error = errno;
+		limit.rlim_cur = limit.rlim_max;
+		CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+		if (reader)
+			break;
+		n_failed++;
+		CHECK(error == ENOMEM && strlen(vee_channel_error()) > 10);
+		CHECK(count_files() == n_files);
+	}
+	CHECK(reader && n_failed > 10);
+}
+
+static void too_little_memory_is_enomem_and_leaves_nothing(void **state)
+{
+	struct vee_channel *writer;
+	struct child child;
+
+	(void)state;
+	if (SANITIZED)
+		skip();
+	writer = create_path(RING_LEAST, 0);
+	child = start(open_with_little_memory);
+	assert_good(&child);
+	vee_channel_close(writer);
+	vee_channel_remove(channel_path);
+}
+
 static void a_large_ring_takes_memory_as_it_is_written(void **state)
 {
 	struct vee_channel *writer = create_path(1024 * MIB, 0), *reader;
@@ -1281,6 +1372,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(names_that_cannot_be_are_refused_in_words),
 		TEST(names_that_are_too_long_are_refused_in_words),
+		TEST(a_failure_in_a_folder_that_is_gone_has_words),
 		TEST(a_name_of_any_letters_is_good),
 		TEST(a_name_without_a_slash_lies_in_the_namespace),
 		TEST(a_path_may_lead_far_and_be_relative),
@@ -1309,6 +1401,7 @@ int main(int argc, char **argv)
 		TEST(the_group_may_read_by_0640),
 		TEST(another_user_may_be_reliable_if_the_writer_says_so),
 		TEST(a_full_file_system_is_enospc_and_no_more),
+		TEST(too_little_memory_is_enomem_and_leaves_nothing),
 		TEST(a_large_ring_takes_memory_as_it_is_written),
 		TEST(a_thousand_readers_of_one_process_get_each_message),
 		TEST(a_thousand_waiting_readers_are_woken_by_one_message),

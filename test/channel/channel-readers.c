@@ -159,21 +159,28 @@ static void peeking_reader(void)
 	vee_channel_close(reader);
 }
 
-static void no_torn_message_is_ever_read_at_full_speed(void **state)
+/* All three are there before it begins. */
+static void flood_three(void (*const readers[3])(void))
 {
-	struct child writer = start(flood), readers[3];
+	struct child writer = start(flood), children[3];
 
-	(void)state;
 	await(&writer);
-	readers[0] = start(fast_reader);
-	readers[1] = start(slow_reader);
-	readers[2] = start(peeking_reader);
 	for (unsigned i = 0; i < 3; i++)
-		await(&readers[i]);
+		children[i] = start(readers[i]);
+	for (unsigned i = 0; i < 3; i++)
+		await(&children[i]);
 	tell(&writer);
 	for (unsigned i = 0; i < 3; i++)
-		assert_good(&readers[i]);
+		assert_good(&children[i]);
 	assert_good(&writer);
+}
+
+static void no_torn_message_is_ever_read_at_full_speed(void **state)
+{
+	void (*const readers[])(void) = {fast_reader, slow_reader, peeking_reader};
+
+	(void)state;
+	flood_three(readers);
 }
 
 /* Joins and leaves while the writer is at full speed: each start is sound. */
@@ -241,19 +248,11 @@ static void reliable_peeking_reader(void)
 /* They leave when they have a quarter, and the writer goes on without them. */
 static void a_reliable_reader_loses_nothing(void **state)
 {
-	struct child writer = start(flood), readers[3];
+	void (*const readers[])(void) = {reliable_flood_reader, reliable_peeking_reader,
+					 reliable_flood_reader};
 
 	(void)state;
-	await(&writer);
-	readers[0] = start(reliable_flood_reader);
-	readers[1] = start(reliable_peeking_reader);
-	readers[2] = start(reliable_flood_reader);
-	for (unsigned i = 0; i < 3; i++)
-		await(&readers[i]);
-	tell(&writer);
-	for (unsigned i = 0; i < 3; i++)
-		assert_good(&readers[i]);
-	assert_good(&writer);
+	flood_three(readers);
 }
 
 static void a_writer_gives_up_at_once_or_in_time(void **state)

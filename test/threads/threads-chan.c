@@ -1,34 +1,16 @@
 /* threads-chan.c - a channel's writer and readers as threads of one process: run it plain, and under ThreadSanitizer. */
+#include "threads.h"
+
 #include "vee/channel.h"
 
-#include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum {
 	MESSAGES = 30000,
 	LONGEST = 900,
 	RING = 64 << 10, /* small: lossy readers are lapped */
 };
-
-static atomic_int wrong;
-
-#define MUST(what)                                                                              \
-	do {                                                                                    \
-		if (!(what)) {                                                                  \
-			if (atomic_fetch_add(&wrong, 1) < 5)                                    \
-				print_error("line %d: %s: errno %d\n", __LINE__, #what, errno); \
-		}                                                                               \
-	} while (0)
 
 /* Its size and its bytes follow from its number. */
 static size_t make_message(unsigned char *text, uint64_t sequence)

@@ -1,21 +1,13 @@
 /* threads-msg.c - threads of one process on message queues: run it plain, and under ThreadSanitizer. */
+#include "threads.h"
+
 #include "vee/msg.h"
 #include "vee/namespace.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum {
 	THREADS = 8,
@@ -27,17 +19,8 @@ enum {
 };
 
 static int id;
-static atomic_int wrong;
 static atomic_int fleeting[THREADS]; /* ids of queues that come and go */
 static _Atomic uint64_t sent_sum, got_sum;
-
-#define MUST(what)                                                                              \
-	do {                                                                                    \
-		if (!(what)) {                                                                  \
-			if (atomic_fetch_add(&wrong, 1) < 5)                                    \
-				print_error("line %d: %s: errno %d\n", __LINE__, #what, errno); \
-		}                                                                               \
-	} while (0)
 
 struct letter {
 	long type;
@@ -179,7 +162,7 @@ static void *come_and_go(void *arg)
 
 			MUST(vee_msgsnd(queue, &letter, size, IPC_NOWAIT) == 0 || errno == EAGAIN);
 		}
-		atomic_store(&fleeting[(uintptr_t)arg], queue);
+		atomic_store(&fleeting[(uintptr_t)arg % THREADS], queue);
 		MUST(vee_msgsnd(queue, &letter, SIZE(0), IPC_NOWAIT) == 0 || errno == EAGAIN);
 		MUST(vee_msgctl(queue, IPC_RMID, NULL) == 0);
 		MUST(vee_msgsnd(queue, &letter, SIZE(0), 0) == -1 && gone());
@@ -226,22 +209,11 @@ static void *fork_often(void *arg)
 	return arg;
 }
 
-struct start {
-	void *(*work)(void *);
-	void *arg;
-};
-
-static pthread_barrier_t all_started;
-
-/* Each has its journal before any ends: see threads-sem.c. */
-static void *started(void *arg)
+static void enter(void)
 {
-	const struct start *start = arg;
 	struct msqid_ds ds;
 
 	MUST(vee_msgctl(id, IPC_STAT, &ds) == 0);
-	pthread_barrier_wait(&all_started);
-	return start->work(start->arg);
 }
 
 static void make_queue(void)
@@ -257,24 +229,14 @@ static void make_queue(void)
 		atomic_store(&fleeting[i], -1);
 }
 
-/* The place of a thread is its number; what it sends is SCRATCH at most, which may be left. */
+/* The number of a thread says which type it is for; what it sends is SCRATCH at most, which may be left. */
 static void run(void *(*const work[])(void *), unsigned n)
 {
-	pthread_t thread[2 * THREADS];
-	struct start start[2 * THREADS];
 	struct letter letter;
 	struct msqid_ds ds;
 
 	make_queue();
-	pthread_barrier_init(&all_started, NULL, n);
-	for (unsigned i = 0; i < n; i++) {
-		start[i] = (struct start){work[i], (void *)(uintptr_t)(i % THREADS)};
-		assert_int_equal(pthread_create(&thread[i], NULL, started, &start[i]), 0);
-	}
-	for (unsigned i = 0; i < n; i++)
-		pthread_join(thread[i], NULL);
-	pthread_barrier_destroy(&all_started);
-	assert_int_equal(atomic_load(&wrong), 0);
+	run_together(work, n, enter);
 	while (vee_msgrcv(id, &letter, SIZE(LONGEST), SCRATCH, IPC_NOWAIT) >= 0)
 		;
 	assert_int_equal(vee_msgctl(id, IPC_STAT, &ds), 0);

@@ -1,20 +1,12 @@
 /* threads-sem.c - threads of one process on semaphores: run it plain, and under ThreadSanitizer. */
+#include "threads.h"
+
 #include "vee/namespace.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum {
 	THREADS = 8,
@@ -34,17 +26,8 @@ enum {
 };
 
 static int id;
-static int counter, owed_counter; /* guarded by MUTEX and by OWED */
-static atomic_int wrong;
+static int counter, owed_counter;    /* guarded by MUTEX and by OWED */
 static atomic_int fleeting[THREADS]; /* ids of sets that come and go */
-
-#define MUST(what)                                                                      \
-	do {                                                                            \
-		if (!(what)) {                                                          \
-			atomic_fetch_add(&wrong, 1);                                    \
-			print_error("line %d: %s: errno %d\n", __LINE__, #what, errno); \
-		}                                                                       \
-	} while (0)
 
 static int op(int set, unsigned short sem, short by, short flag)
 {
@@ -151,7 +134,7 @@ static void *come_and_go(void *arg)
 		int set = vee_semget(IPC_PRIVATE, 1 + i % 30, 0600);
 
 		MUST(set >= 0);
-		atomic_store(&fleeting[(uintptr_t)arg], set);
+		atomic_store(&fleeting[(uintptr_t)arg % THREADS], set);
 		MUST(op(set, 0, 1, i % 3 ? 0 : SEM_UNDO) == 0);
 		MUST(vee_semctl(set, 0, IPC_RMID) == 0);
 		MUST(op(set, 0, 1, 0) == -1 && gone());
@@ -189,41 +172,15 @@ static void *fork_often(void *arg)
 	return arg;
 }
 
-struct start {
-	void *(*work)(void *);
-	void *arg;
-};
-
-static pthread_barrier_t all_started;
-
-/*
- * Each has its journal before any ends: that of a thread which has ended goes on by the kernel's
- * word for its end, which ThreadSanitizer does not hear.
- */
-static void *started(void *arg)
+static void enter(void)
 {
-	const struct start *start = arg;
-
 	MUST(value(MUTEX) >= 0);
-	pthread_barrier_wait(&all_started);
-	return start->work(start->arg);
 }
 
 static void run(void *(*const work[])(void *), unsigned n)
 {
-	pthread_t thread[2 * THREADS];
-	struct start start[2 * THREADS];
-
 	make_set();
-	pthread_barrier_init(&all_started, NULL, n);
-	for (unsigned i = 0; i < n; i++) {
-		start[i] = (struct start){work[i], (void *)(uintptr_t)(i % THREADS)};
-		assert_int_equal(pthread_create(&thread[i], NULL, started, &start[i]), 0);
-	}
-	for (unsigned i = 0; i < n; i++)
-		pthread_join(thread[i], NULL);
-	pthread_barrier_destroy(&all_started);
-	assert_int_equal(atomic_load(&wrong), 0);
+	run_together(work, n, enter);
 	assert_int_equal(value(MUTEX), 1);
 	assert_int_equal(value(OWED), 1);
 	for (int i = 0; i < SEMS; i++) {

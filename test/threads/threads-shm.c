@@ -1,17 +1,10 @@
 /* threads-shm.c - threads of one process share a namespace: run it plain, and under ThreadSanitizer. */
+#include "threads.h"
+
 #include "vee/namespace.h"
 
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdbool.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum {
 	THREADS = 4,
@@ -19,14 +12,7 @@ enum {
 };
 
 static int shared_id;
-static atomic_int wrong;
 static bool forking; /* a child in its short life is attached to what its parent is */
-
-#define MUST(what)                                   \
-	do {                                         \
-		if (!(what))                         \
-			atomic_fetch_add(&wrong, 1); \
-	} while (0)
 
 static void own_segment(int i)
 {
