@@ -5,7 +5,8 @@
  *     bench-chan --list               prints the systems, and the cases
  *
  * before= and after= are the ns of a raw round trip of one cache line between the two cores that are used, just before and just
- * after the measurement: hosts that move virtual cores about make that 90 or 450.
+ * after the measurement: hosts that move virtual cores about make that 90 or 450. step= is the ns of an addition, on the slower of
+ * the two, before or after: where a neighbour computes on the same core it is nearly twice as much.
  *
  * Whatever ends this process ends its children; whatever lets it clean up (the end, an error, a signal, 60 s) has it
  * remove the folder that it works in, below $VEE_BENCH_DIR or /dev/shm. All else that systems make has no name.
@@ -24,6 +25,7 @@ enum {
 	LIMIT_S = 60,
 	PROBE_BATCHES = 21,
 	PROBE_ROUNDS = 1000,
+	PROBE_STEPS = 50000,
 	HOLDERS_MAX = 25,
 	PER_HOLDER =
 		400, /* handles; there are 1,024 descriptors where nobody has raised the limit */
@@ -222,12 +224,31 @@ static void meet(struct chan_run *r, unsigned n)
 		chan_sleep(100000);
 }
 
-/* --- the raw round trip of a line --- */
+/* --- the raw round trip of a line, and the cores' speed --- */
 
 struct probe {
 	_Alignas(128) _Atomic uint64_t line;
 	_Alignas(128) uint64_t ns[PROBE_BATCHES];
+	uint64_t steps_ns[2][PROBE_BATCHES];
 };
+
+struct probed {
+	double line_ns, step_ns;
+};
+
+static void probe_steps(uint64_t *ret_ns)
+{
+	for (unsigned batch = 0; batch < PROBE_BATCHES; batch++) {
+		uint64_t start = chan_now(), x = 0;
+
+		for (unsigned i = 0; i < PROBE_STEPS; i++) {
+			x++;
+			__asm__ volatile("" : "+r"(x));
+		}
+		ret_ns[batch] = chan_now() - start;
+	}
+	qsort(ret_ns, PROBE_BATCHES, sizeof(ret_ns[0]), compare_ns);
+}
 
 static void probe_answer(struct probe *p)
 {
@@ -255,13 +276,14 @@ static void probe_ask(struct probe *p)
 	qsort(p->ns, PROBE_BATCHES, sizeof(p->ns[0]), compare_ns);
 }
 
-static int probe_line(struct bench *b, double *ret_ns)
+static int probe(struct bench *b, struct probed *ret_probed)
 {
 	struct probe *p =
 		mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t steps_ns;
 	int r;
 
-	*ret_ns = 0;
+	*ret_probed = (struct probed){0, 0};
 	if (b->cpus[1] < 0)
 		return 0;
 	if (p == MAP_FAILED)
@@ -277,11 +299,16 @@ static int probe_line(struct bench *b, double *ret_ns)
 				probe_answer(p);
 			else
 				probe_ask(p);
+			probe_steps(p->steps_ns[which]);
 			_exit(0);
 		}
 	}
 	r = await_processes(b, 2);
-	*ret_ns = (double)p->ns[PROBE_BATCHES / 2] / PROBE_ROUNDS;
+	ret_probed->line_ns = (double)p->ns[PROBE_BATCHES / 2] / PROBE_ROUNDS;
+	steps_ns = p->steps_ns[0][PROBE_BATCHES / 2];
+	if (steps_ns < p->steps_ns[1][PROBE_BATCHES / 2])
+		steps_ns = p->steps_ns[1][PROBE_BATCHES / 2];
+	ret_probed->step_ns = (double)steps_ns / PROBE_STEPS;
 	munmap(p, sizeof(*p));
 	return r;
 }
@@ -421,13 +448,14 @@ static int run_held(struct bench *b)
 	return await_processes(b, turn);
 }
 
-static void report(const struct bench *b, double before, double after)
+static void report(const struct bench *b, const struct probed *before, const struct probed *after)
 {
 	const struct chan_shared *s = b->run.shared;
 	const struct bench_case *c = b->c;
 	double rate = 0, lost = 0;
 
-	printf("%s %s before=%.1f after=%.1f", b->system->name, c->name, before, after);
+	printf("%s %s before=%.1f after=%.1f step=%.3f", b->system->name, c->name, before->line_ns,
+	       after->line_ns, before->step_ns > after->step_ns ? before->step_ns : after->step_ns);
 	if (c->kind == STREAM || c->kind == FAN) {
 		for (int i = 0; i < c->n_readers; i++) {
 			rate += (double)s->reader[i].messages / (double)s->reader[i].ns * 1e9;
@@ -466,13 +494,13 @@ static int make_lanes(struct bench *b)
 	return 0;
 }
 
-static int measure(struct bench *b, double *ret_before, double *ret_after)
+static int measure(struct bench *b, struct probed *ret_before, struct probed *ret_after)
 {
-	if (make_lanes(b) < 0 || probe_line(b, ret_before) < 0)
+	if (make_lanes(b) < 0 || probe(b, ret_before) < 0)
 		return -1;
 	if ((b->c->kind == WRITE_ONLY ? run_held(b) : run_procs(b)) < 0)
 		return -1;
-	return probe_line(b, ret_after);
+	return probe(b, ret_after);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -487,7 +515,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 static int run_case(struct bench *b)
 {
 	const char *above = getenv("VEE_BENCH_DIR");
-	double before, after;
+	struct probed before, after;
 	int r;
 
 	b->run.shared = mmap(NULL, sizeof(*b->run.shared), PROT_READ | PROT_WRITE,
@@ -502,7 +530,7 @@ static int run_case(struct bench *b)
 	end_processes(b);
 	nftw(b->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	if (r == 0)
-		report(b, before, after);
+		report(b, &before, &after);
 	else if (stopped_by == SIGALRM)
 		fprintf(stderr, "bench-chan: no end after %d s\n", LIMIT_S);
 	return r;
