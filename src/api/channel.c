@@ -51,7 +51,7 @@ static __attribute__((noinline)) int write_more(struct vee_channel *channel, con
 		ret = (int)api_result(chan_write(channel, data, size, timeout));
 	else if (unlikely(chan_is_wanted(channel)))
 		wake(channel);
-	if (ret == 0)
+	if (ret == 0 && size <= CHAN_COPY_SMALL)
 		chan_set_quick(channel);
 	return ret;
 }
@@ -98,48 +98,25 @@ VEE_EXPORT void vee_channel_abort(struct vee_channel *channel)
 	channel->reserved = 0;
 }
 
-static __attribute__((noinline)) ssize_t publish_cursor(struct vee_channel *channel, ssize_t n)
+VEE_EXPORT ssize_t vee_channel_timedread(struct vee_channel *channel, void *buf, size_t size,
+					 struct vee_channel_message *ret_message,
+					 const struct timespec *timeout)
 {
-	chan_publish_cursor(channel);
-	return n;
-}
+	ssize_t n = chan_read_quickly(channel, buf, size, ret_message);
 
-static __attribute__((noinline)) ssize_t read_more(struct vee_channel *channel, void *buf,
-						   size_t size,
-						   struct vee_channel_message *ret_message,
-						   const struct timespec *timeout)
-{
-	bool publish;
-	ssize_t n = chan_read_quickly(channel, buf, size, ret_message, &publish, false);
-
-	if (unlikely(n < 0))
-		return api_result(chan_read(channel, buf, size, ret_message, timeout));
-	return unlikely(publish) ? publish_cursor(channel, n) : n;
-}
-
-static inline ssize_t read_timed(struct vee_channel *channel, void *buf, size_t size,
-				 struct vee_channel_message *ret_message,
-				 const struct timespec *timeout)
-{
-	bool publish;
-	ssize_t n = chan_read_quickly(channel, buf, size, ret_message, &publish, true);
-
-	if (unlikely(n < 0))
-		return read_more(channel, buf, size, ret_message, timeout);
-	return unlikely(publish) ? publish_cursor(channel, n) : n;
+	if (likely(n >= 0))
+		return n;
+	return api_result(chan_read(channel, buf, size, ret_message, timeout));
 }
 
 VEE_EXPORT ssize_t vee_channel_read(struct vee_channel *channel, void *buf, size_t size,
 				    struct vee_channel_message *ret_message)
 {
-	return read_timed(channel, buf, size, ret_message, NULL);
-}
+	ssize_t n = chan_read_quickly(channel, buf, size, ret_message);
 
-VEE_EXPORT ssize_t vee_channel_timedread(struct vee_channel *channel, void *buf, size_t size,
-					 struct vee_channel_message *ret_message,
-					 const struct timespec *timeout)
-{
-	return read_timed(channel, buf, size, ret_message, timeout);
+	if (likely(n >= 0))
+		return n;
+	return api_result(chan_read(channel, buf, size, ret_message, NULL));
 }
 
 VEE_EXPORT int vee_channel_peek(struct vee_channel *channel,

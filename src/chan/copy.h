@@ -141,22 +141,13 @@ static inline void chan_copy_in(struct chan_copier *copier, void *to, const void
 #endif
 }
 
-static inline void chan_copy_out_small(void *to, const void *from, size_t size)
-{
-#ifdef CHAN_COPY_RACES
-	chan_copy_racing_out(to, from, size);
-#else
-	chan_copy_small(to, from, size, false);
-#endif
-}
-
 static inline void chan_copy_out(void *to, const void *from, size_t size)
 {
 #ifdef CHAN_COPY_RACES
 	chan_copy_racing_out(to, from, size);
 #else
 	if (likely(size <= CHAN_COPY_SMALL))
-		chan_copy_out_small(to, from, size);
+		chan_copy_small(to, from, size, false);
 	else
 		__builtin_memcpy(to, from, size);
 #endif

@@ -229,24 +229,22 @@ static inline enum chan_record chan_record_at(const struct vee_channel *channel,
 	return CHAN_NO_MESSAGE;
 }
 
-/* true: chan_publish_cursor() is to follow. The writer may be waiting for room; and who looks on likes to know. */
-static inline bool chan_advance(struct vee_channel *channel, uint64_t pos, uint64_t next)
+/* The writer may be waiting for room; and who looks on likes to know. */
+static inline void chan_advance(struct vee_channel *channel, uint64_t pos, uint64_t next)
 {
 	uint64_t wait_pos = chan_load(channel->header->wait_pos);
 
 	channel->pos = pos;
 	channel->next = next;
-	return unlikely(pos - channel->published >= channel->lines / 8) ||
-	       unlikely(wait_pos > channel->published && pos >= wait_pos);
+	if (unlikely(pos - channel->published >= channel->lines / 8) ||
+	    unlikely(wait_pos > channel->published && pos >= wait_pos))
+		chan_publish_cursor(channel);
 }
 
-/*
- * Copies the next message out. Returns its size, or -EAGAIN: there is more to do, and nothing has changed. *ret_publish:
- * chan_publish_cursor() is to follow. With `small`, a constant, it calls nothing; see chan_write_quickly().
- */
+/* Copies the next message out. Returns its size, or -EAGAIN: there is more to do, and nothing has changed. */
 static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 	struct vee_channel *channel, void *buf, size_t size,
-	struct vee_channel_message *ret_message, bool *ret_publish, bool small)
+	struct vee_channel_message *ret_message)
 {
 	struct chan_view view;
 	uint64_t word;
@@ -258,12 +256,7 @@ static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 	if (!chan_word_is(word, channel->next) || unlikely(word & (CHAN_PAD | CHAN_EPOCH)) ||
 	    unlikely(!chan_view(channel, channel->pos, word, &view)) || unlikely(view.size > size))
 		return -EAGAIN;
-	if (!small)
-		chan_copy_out(buf, view.data, view.size);
-	else if (likely(view.size <= CHAN_COPY_SMALL))
-		chan_copy_out_small(buf, view.data, view.size);
-	else
-		return -EAGAIN;
+	chan_copy_out(buf, view.data, view.size);
 	/* GUARD_HIT: what was copied may be zeros from now on. */
 	if (unlikely(chan_lapped(channel, channel->pos)) || unlikely(guard_hit(channel->guard)))
 		return -EAGAIN;
@@ -279,6 +272,6 @@ static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 							    0};
 	channel->lost_before = 0;
 	channel->received++;
-	*ret_publish = chan_advance(channel, view.after, channel->next + 1);
+	chan_advance(channel, view.after, channel->next + 1);
 	return view.size;
 }

@@ -201,8 +201,7 @@ ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
 		return -EMSGSIZE;
 	channel->lost_before = 0;
 	channel->received++;
-	if (chan_advance(channel, view.after, channel->next + 1))
-		chan_publish_cursor(channel);
+	chan_advance(channel, view.after, channel->next + 1);
 	if (channel->poll && chan_look(channel, &after) == 1)
 		chan_poll_arm(channel);
 	return guard_hit(channel->guard) ? -EIO : (ssize_t)view.size;
@@ -292,8 +291,7 @@ int chan_release(struct vee_channel *channel)
 	channel->lost += unsound;
 	channel->lost_before = 0;
 	channel->time = channel->peeked_time;
-	if (chan_advance(channel, channel->peeked, channel->peeked_next))
-		chan_publish_cursor(channel);
+	chan_advance(channel, channel->peeked, channel->peeked_next);
 	channel->peeked = 0;
 	if (channel->poll && chan_look(channel, &view) == 1)
 		chan_poll_arm(channel);
