@@ -3,7 +3,8 @@
  *
  * It is an epoll(7) instance with a datagram socket of the reader's own, in the folder of the desks, and a pidfd of the writer. While the reader
  * knows that there is nothing to read, the socket is empty and the reader is armed: its seat and its desk say for which message
- * it waits. The writer that publishes that sends a byte. While there is something to read, the reader leaves a byte in it.
+ * it waits. The writer that publishes that sends a byte. While there is something to read, the reader asks of the socket
+ * whether it can be written to as well, which it always can: that takes neither a path nor a descriptor, and can't fail.
  * So nothing is sent to who does not wait, and the writer keeps no descriptor of its readers.
  *
  * Everybody may send to the socket: what it says is only that a look pays.
@@ -31,6 +32,7 @@
 struct chan_poll {
 	int epoll, socket, pidfd;
 	uint32_t pidfd_epoch;
+	bool shown; /* there is something to read */
 	char path[CHAN_PATH_SIZE + 32];
 };
 
@@ -154,16 +156,23 @@ static void forget_writer(struct chan_poll *poll)
 	poll->pidfd = -1;
 }
 
-static void set_readable(struct chan_poll *poll, bool readable)
+static void show(struct chan_poll *poll, bool something)
+{
+	struct epoll_event event = {.events = something ? EPOLLIN | EPOLLOUT : EPOLLIN,
+				    .data.fd = poll->socket};
+
+	if (poll->shown != something)
+		epoll_ctl(poll->epoll, EPOLL_CTL_MOD, poll->socket, &event);
+	poll->shown = something;
+}
+
+static void drain(struct chan_poll *poll)
 {
 	char bytes[16];
 
-	if (readable)
-		send_byte(poll->socket, poll->path);
-	else
-		for (unsigned i = 0; i < DRAIN_MOST; i++)
-			if (os_read(poll->socket, bytes, sizeof(bytes)) <= 0)
-				break;
+	for (unsigned i = 0; i < DRAIN_MOST; i++)
+		if (os_read(poll->socket, bytes, sizeof(bytes)) <= 0)
+			break;
 }
 
 static bool has_something(const struct vee_channel *channel)
@@ -180,7 +189,8 @@ void chan_poll_arm(struct vee_channel *channel)
 
 	if (channel->published != channel->pos)
 		chan_publish_cursor(channel);
-	set_readable(poll, false);
+	show(poll, false);
+	drain(poll);
 	if (chan_writer_is_dead(channel))
 		forget_writer(poll);
 	else
@@ -190,7 +200,7 @@ void chan_poll_arm(struct vee_channel *channel)
 	if (!has_something(channel))
 		return;
 	chan_store(channel->seat->armed, 0);
-	set_readable(poll, true);
+	show(poll, true);
 }
 
 int chan_poll_fd(struct vee_channel *channel)

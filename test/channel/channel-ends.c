@@ -1083,14 +1083,20 @@ static void close_all(const int *fds)
 		close(*fds);
 }
 
+static void limit_descriptors(void)
+{
+	struct rlimit limit = {64, 64};
+
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
 /* Without any of the three it would not tell of all that it is for. */
 static void poll_with_few_descriptors(void)
 {
 	struct vee_channel *reader = new_reader(0);
-	struct rlimit limit = {64, 64};
 	int fds[65], fd;
 
-	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit_descriptors();
 	for (unsigned n_left = 0; n_left < 3; n_left++) {
 		leave_descriptors(n_left, fds);
 		CHECK(vee_channel_poll_fd(reader) == -1 && errno == EMFILE);
@@ -1115,6 +1121,42 @@ static void a_descriptor_tells_of_all_or_is_refused(void **state)
 	await(&reader);
 	kill_child(&writer);
 	assert_good(&reader);
+}
+
+static void poll_until_the_end_without_descriptors(void)
+{
+	struct vee_channel *reader = vee_channel_open(channel_path, NULL);
+	int fds[65], fd = vee_channel_poll_fd(reader);
+
+	CHECK(fd >= 0);
+	limit_descriptors();
+	leave_descriptors(0, fds);
+	CHECK(!is_readable(fd, 0));
+	say();
+	CHECK(is_readable(fd, PATIENCE_MS));
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK(read_error(reader, &none) == EPIPE);
+		CHECK(is_readable(fd, 0));
+	}
+}
+
+/* The address of a socket has 108 bytes. */
+static void to_show_what_there_is_takes_no_descriptor(void **state)
+{
+	struct vee_channel *writer;
+	struct child reader;
+
+	(void)state;
+	snprintf(channel_path, sizeof(channel_path), "%s/%0120d", folder, 0);
+	assert_int_equal(mkdir(channel_path, 0700), 0);
+	strcat(channel_path, "/long");
+	writer = vee_channel_create(channel_path, NULL);
+	assert_non_null(writer);
+	reader = start(poll_until_the_end_without_descriptors);
+	await(&reader);
+	vee_channel_close(writer);
+	assert_good(&reader);
+	vee_channel_remove(channel_path);
 }
 
 /* A TCP connection; [1] is what the other end reads. */
@@ -1216,6 +1258,7 @@ int main(int argc, char **argv)
 		TEST(a_reader_with_a_descriptor_may_wait_in_a_read),
 		TEST(a_close_closes_the_descriptor),
 		TEST(a_descriptor_tells_of_all_or_is_refused),
+		TEST(to_show_what_there_is_takes_no_descriptor),
 		TEST(no_byte_goes_where_a_descriptor_of_ours_was),
 	};
 
