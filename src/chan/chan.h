@@ -265,5 +265,7 @@ int chan_poll_fd(struct vee_channel *channel);
 /* The reader has nothing to read (any more): the descriptor is not readable from now on until there is. */
 void chan_poll_arm(struct vee_channel *channel);
 void chan_poll_close(struct vee_channel *channel);
+/* The writer of this epoch has ended: known without a descriptor, where /proc can't be opened. false: look there. */
+bool chan_poll_saw_death(const struct vee_channel *channel);
 /* The writer: those who poll for seq. */
 void chan_poll_ring(struct vee_channel *channel, struct chan_desk_map *map, uint64_t seq);

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@
 
 struct chan_poll {
 	int epoll, socket, pidfd;
-	uint32_t pidfd_epoch;
+	uint32_t pidfd_epoch, dead_epoch;
 	bool shown; /* there is something to read */
 	char path[CHAN_PATH_SIZE + 32];
 };
@@ -146,6 +147,21 @@ static int watch_writer(struct vee_channel *channel, struct chan_poll *poll)
 	poll->pidfd_epoch = epoch;
 	ret = poll->pidfd < 0 ? poll->pidfd : watch(poll, poll->pidfd);
 	return ret == -EMFILE || ret == -ENFILE || ret == -ENOMEM || ret == -ENOSPC ? ret : 0;
+}
+
+/* A process that was given the writer's id before the pidfd was made says as much: the writer has ended. */
+bool chan_poll_saw_death(const struct vee_channel *channel)
+{
+	struct chan_poll *own = channel->poll;
+	struct pollfd one = {own ? own->pidfd : -1, POLLIN, 0};
+	uint32_t epoch = load_acquire(channel->header->epoch);
+
+	if (!own)
+		return false;
+	if (one.fd >= 0 && own->pidfd_epoch == epoch && poll(&one, 1, 0) == 1 &&
+	    one.revents & POLLIN)
+		own->dead_epoch = epoch;
+	return epoch && own->dead_epoch == epoch;
 }
 
 /* A dead writer's is readable for good: out of the set, if that end is none for this reader, or was told. */

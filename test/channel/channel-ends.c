@@ -1107,8 +1107,10 @@ static void poll_with_few_descriptors(void)
 	CHECK(fd >= 0 && !is_readable(fd, 0));
 	say();
 	CHECK(is_readable(fd, PATIENCE_MS));
-	close_all(fds); /* to look into /proc takes one */
-	CHECK(read_error(reader, &none) == EOWNERDEAD);
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK(read_error(reader, &none) == EOWNERDEAD);
+		CHECK(is_readable(fd, 0));
+	}
 }
 
 static void a_descriptor_tells_of_all_or_is_refused(void **state)
@@ -1119,6 +1121,69 @@ static void a_descriptor_tells_of_all_or_is_refused(void **state)
 	await(&writer);
 	reader = start(poll_with_few_descriptors);
 	await(&reader);
+	/* It is a zombie meanwhile. */
+	send_signal(writer.pid, SIGKILL);
+	assert_good(&reader);
+	end_of(&writer);
+}
+
+static void *make_writer(void *arg)
+{
+	(void)arg;
+	return new_writer(0);
+}
+
+static void read_without_descriptors(void)
+{
+	struct vee_channel *writer, *reader;
+	pthread_t thread;
+	void *made;
+	int fds[65];
+
+	/* Nobody holds the doorbell. */
+	CHECK(pthread_create(&thread, NULL, make_writer, NULL) == 0);
+	CHECK(pthread_join(thread, &made) == 0);
+	writer = made;
+	reader = new_reader(0);
+	CHECK(read_error(reader, &none) == EAGAIN);
+	sleep_ms(1);
+	limit_descriptors();
+	leave_descriptors(0, fds);
+	CHECK(read_error(reader, &none) == EAGAIN);
+	close_all(fds);
+	CHECK(read_error(reader, &none) == EAGAIN);
+	vee_channel_close(reader);
+	vee_channel_close(writer);
+}
+
+static void without_descriptors_nobody_is_taken_for_dead(void **state)
+{
+	struct child child = start(read_without_descriptors);
+
+	(void)state;
+	assert_good(&child);
+}
+
+static void wait_without_descriptors(void)
+{
+	struct vee_channel *reader = new_reader(0);
+	int fds[65];
+
+	limit_descriptors();
+	leave_descriptors(0, fds);
+	say();
+	CHECK(read_error(reader, &long_time) == EOWNERDEAD);
+}
+
+static void without_descriptors_a_death_ends_a_wait(void **state)
+{
+	struct child writer = start(writer_child), reader;
+
+	(void)state;
+	await(&writer);
+	reader = start(wait_without_descriptors);
+	await(&reader);
+	await_asleep(reader.pid);
 	kill_child(&writer);
 	assert_good(&reader);
 }
@@ -1258,6 +1323,8 @@ int main(int argc, char **argv)
 		TEST(a_reader_with_a_descriptor_may_wait_in_a_read),
 		TEST(a_close_closes_the_descriptor),
 		TEST(a_descriptor_tells_of_all_or_is_refused),
+		TEST(without_descriptors_nobody_is_taken_for_dead),
+		TEST(without_descriptors_a_death_ends_a_wait),
 		TEST(to_show_what_there_is_takes_no_descriptor),
 		TEST(no_byte_goes_where_a_descriptor_of_ours_was),
 	};
