@@ -44,6 +44,7 @@ struct chan_desk_map {
 	struct chan_desk *desk;
 	struct guard *guard;
 	uint32_t uid;
+	bool owed; /* somebody polls, and could not be told */
 	uint32_t to_spend;
 	uint64_t spent_ns;
 	uint32_t *silent; /* by seat: the socket where nobody was; NULL: none */
@@ -84,7 +85,9 @@ struct vee_channel {
 	struct chan_clock clock;
 	struct chan_hall *hall;
 	struct guard *hall_guard;
-	uint32_t joined; /* hall->joined, when the desks were looked for */
+	uint32_t joined;      /* as the hall's, or there is something for chan_wake() to do */
+	uint32_t joined_seen; /* hall->joined, when the desks were looked for */
+	bool owed;	      /* by the desks' */
 	uint64_t looked_ns;
 	int64_t look_left_ns;
 	int64_t folder_changed;
@@ -267,5 +270,5 @@ void chan_poll_arm(struct vee_channel *channel);
 void chan_poll_close(struct vee_channel *channel);
 /* The writer of this epoch has ended: known without a descriptor, where /proc can't be opened. false: look there. */
 bool chan_poll_saw_death(const struct vee_channel *channel);
-/* The writer: those who poll for seq. */
+/* The writer: those who poll for seq, or for an earlier one. What can't be done is owed. */
 void chan_poll_ring(struct vee_channel *channel, struct chan_desk_map *map, uint64_t seq);

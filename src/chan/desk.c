@@ -437,8 +437,10 @@ static int add_desk(void *arg, const char *file, uint32_t uid)
 static void look_for_desks(struct vee_channel *channel, uint64_t now)
 {
 	/* In place of a hall that was truncated there is a page of zeros: nobody says there any more what is new. */
-	channel->joined =
+	channel->joined_seen =
 		guard_hit(channel->hall_guard) ? UINT32_MAX : load_acquire(channel->hall->joined);
+	if (!channel->owed)
+		channel->joined = channel->joined_seen;
 	chan_each_desk(channel->path, channel->ino, add_desk, channel);
 	channel->look_left_ns -= (int64_t)(os_monotonic_ns() - now);
 }

@@ -7,6 +7,9 @@
  * whether it can be written to as well, which it always can: that takes neither a path nor a descriptor, and can't fail.
  * So nothing is sent to who does not wait, and the writer keeps no descriptor of its readers.
  *
+ * A writer that can't send, since it has no descriptor for it or has spent what it may on another user's desk, owes that desk
+ * a byte: each message after that comes by here, until it is sent.
+ *
  * Everybody may send to the socket: what it says is only that a look pays.
  */
 #include "base/os.h"
@@ -297,7 +300,7 @@ static int ring(char *path)
 
 /*
  * What a desk of others costs in vain, where all may be lies: as much at once as it has seats, and then so much in a row. A desk of
- * honest readers costs next to nothing: a dead one is rung for once.
+ * honest readers costs next to nothing: a dead one is rung for once, and to have looked for one who is there is not in vain.
  */
 static bool may_spend(struct chan_desk_map *map, uint32_t cost)
 {
@@ -313,39 +316,68 @@ static bool may_spend(struct chan_desk_map *map, uint32_t cost)
 	return true;
 }
 
-/* false: nobody is there. */
-static bool ring_seat(struct vee_channel *channel, struct chan_desk_map *map, uint32_t number)
+static void give_back(struct chan_desk_map *map, uint32_t cost)
+{
+	map->to_spend = cost > CHAN_SEATS - map->to_spend ? CHAN_SEATS : map->to_spend + cost;
+}
+
+enum ringing {
+	RUNG,
+	IN_VAIN,  /* nobody is there */
+	NOT_RUNG, /* that is known, or it can't be */
+	LATER,	  /* there is nothing to do it with */
+};
+
+static enum ringing ring_seat(struct vee_channel *channel, struct chan_desk_map *map,
+			      uint32_t number)
 {
 	uint32_t socket = chan_load(chan_seat_at(map->desk, number)->socket);
 	char path[CHAN_PATH_SIZE + 48];
-	int ret;
 
 	if (map->silent && map->silent[number] == socket)
-		return true;
+		return NOT_RUNG;
 	if (socket_path(channel, map->uid, number, socket, path, sizeof(path)) < 0)
-		return true;
-	ret = ring(path);
-	if (ret != -ENOENT && ret != -ECONNREFUSED)
-		return true;
-	if (!map->silent)
-		map->silent = calloc(CHAN_SEATS, sizeof(*map->silent));
-	if (map->silent)
-		map->silent[number] = socket;
-	return false;
+		return NOT_RUNG;
+	switch (ring(path)) {
+	case 0:
+	case -EAGAIN: /* it has as much as it takes, and is readable */
+		return RUNG;
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOMEM:
+	case -ENOBUFS:
+		return LATER;
+	case -ENOENT:
+	case -ECONNREFUSED:
+		if (!map->silent)
+			map->silent = calloc(CHAN_SEATS, sizeof(*map->silent));
+		if (map->silent)
+			map->silent[number] = socket;
+		return IN_VAIN;
+	default:
+		return NOT_RUNG;
+	}
 }
 
 void chan_poll_ring(struct vee_channel *channel, struct chan_desk_map *map, uint64_t seq)
 {
-	uint32_t used = chan_load(map->desk->seats_used);
+	uint32_t used = chan_load(map->desk->seats_used), cost;
+	bool found = false;
 
 	if (used > CHAN_SEATS)
 		used = CHAN_SEATS;
-	if (!may_spend(map, used / SPEND_SEATS))
-		return;
-	for (uint32_t i = 0; i < used; i++) {
+	cost = used / SPEND_SEATS;
+	map->owed = !may_spend(map, cost);
+	for (uint32_t i = 0; i < used && !map->owed; i++) {
 		uint64_t armed = chan_load(chan_seat_at(map->desk, i)->armed);
+		enum ringing ringing;
 
-		if (armed && armed <= seq && !ring_seat(channel, map, i) && !may_spend(map, 1))
-			return;
+		if (!armed || armed > seq)
+			continue;
+		ringing = ring_seat(channel, map, i);
+		found |= ringing == RUNG || ringing == LATER;
+		map->owed = ringing == LATER || (ringing == IN_VAIN && !may_spend(map, 1));
 	}
+	if (found)
+		give_back(map, cost);
 }

@@ -1205,6 +1205,72 @@ static void poll_until_the_end_without_descriptors(void)
 	}
 }
 
+/* A Unix socket without a name: what libvee sends by. */
+static bool is_sender(int fd)
+{
+	struct sockaddr_un name;
+	socklen_t size = sizeof(name);
+
+	return getsockname(fd, (struct sockaddr *)&name, &size) == 0 &&
+	       name.sun_family == AF_UNIX && size == sizeof(sa_family_t);
+}
+
+/* A message a letter, the first ones without a descriptor to send by. */
+static void write_without_descriptors_at_first(void)
+{
+	struct vee_channel *writer = new_writer(0);
+	int fds[65];
+
+	/* The parent's. */
+	for (int i = 3; i < 64; i++)
+		if (is_sender(i))
+			close(i);
+	limit_descriptors();
+	leave_descriptors(0, fds);
+	for (unsigned i = 0; i < 3; i++) {
+		say();
+		await_parent();
+		write_many(writer, 1, 10);
+	}
+	close_all(fds);
+	for (;;) {
+		say();
+		await_parent();
+		write_many(writer, 1, 10);
+	}
+}
+
+static void who_polls_is_told_as_soon_as_the_writer_can(void **state)
+{
+	struct child writer = start(write_without_descriptors_at_first);
+	struct vee_channel *readers[2];
+	int fds[2];
+
+	(void)state;
+	await(&writer);
+	for (unsigned i = 0; i < 2; i++) {
+		readers[i] = new_reader(0);
+		fds[i] = vee_channel_poll_fd(readers[i]);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		write_by(&writer);
+	for (unsigned i = 0; i < 2; i++)
+		assert_false(is_readable(fds[i], 0));
+	for (unsigned i = 4; i < 10; i++) {
+		write_by(&writer);
+		for (unsigned j = 0; j < 2; j++) {
+			assert_true(is_readable(fds[j], PATIENCE_MS));
+			while (read_error(readers[j], &none) == 0)
+				;
+			assert_int_equal(stat_of(readers[j]).received, i);
+			assert_false(is_readable(fds[j], 0));
+		}
+	}
+	for (unsigned i = 0; i < 2; i++)
+		vee_channel_close(readers[i]);
+	kill_child(&writer);
+}
+
 /* The address of a socket has 108 bytes. */
 static void to_show_what_there_is_takes_no_descriptor(void **state)
 {
@@ -1239,16 +1305,6 @@ static void connect_pair(int *ret_fds)
 	ret_fds[1] = accept(listening, NULL, NULL);
 	CHECK(ret_fds[1] >= 0);
 	close(listening);
-}
-
-/* A Unix socket without a name: what libvee sends by. */
-static bool is_sender(int fd)
-{
-	struct sockaddr_un name;
-	socklen_t size = sizeof(name);
-
-	return getsockname(fd, (struct sockaddr *)&name, &size) == 0 &&
-	       name.sun_family == AF_UNIX && size == sizeof(sa_family_t);
 }
 
 /* Some programs close all descriptors that they do not know. Then other files have those numbers. */
@@ -1325,6 +1381,7 @@ int main(int argc, char **argv)
 		TEST(a_descriptor_tells_of_all_or_is_refused),
 		TEST(without_descriptors_nobody_is_taken_for_dead),
 		TEST(without_descriptors_a_death_ends_a_wait),
+		TEST(who_polls_is_told_as_soon_as_the_writer_can),
 		TEST(to_show_what_there_is_takes_no_descriptor),
 		TEST(no_byte_goes_where_a_descriptor_of_ours_was),
 	};

@@ -852,6 +852,45 @@ static void another_user_may_be_reliable_if_the_writer_says_so(void **state)
 	vee_channel_close(writer);
 }
 
+/* One of as many as a user can have polls; a message at each letter. */
+static void one_of_a_crowd(void)
+{
+	struct vee_channel *reader = NULL;
+	int fd;
+
+	become_foreign();
+	for (unsigned i = 0; i < 4096; i++) {
+		reader = open_path();
+		CHECK(reader);
+	}
+	fd = vee_channel_poll_fd(reader);
+	for (;;) {
+		say();
+		CHECK(is_readable(fd, PATIENCE_MS));
+		while (read_error(reader, &none) == 0)
+			;
+		CHECK(!is_readable(fd, 0));
+	}
+}
+
+static void the_one_who_polls_in_a_crowd_of_another_user_is_told(void **state)
+{
+	struct vee_channel *writer;
+	struct child reader;
+
+	(void)state;
+	skip_unless_root();
+	writer = create_path(RING_LEAST, 0644);
+	reader = start(one_of_a_crowd);
+	for (unsigned i = 0; i < 500; i++) {
+		await(&reader);
+		write_many(writer, 1, 10);
+	}
+	await(&reader);
+	kill_child(&reader);
+	vee_channel_close(writer);
+}
+
 /* --- no memory --- */
 
 static void fill_small_fs(void)
@@ -1400,6 +1439,7 @@ int main(int argc, char **argv)
 		TEST(the_mode_says_who_may_read),
 		TEST(the_group_may_read_by_0640),
 		TEST(another_user_may_be_reliable_if_the_writer_says_so),
+		TEST(the_one_who_polls_in_a_crowd_of_another_user_is_told),
 		TEST(a_full_file_system_is_enospc_and_no_more),
 		TEST(too_little_memory_is_enomem_and_leaves_nothing),
 		TEST(a_large_ring_takes_memory_as_it_is_written),
