@@ -1271,6 +1271,40 @@ static void who_polls_is_told_as_soon_as_the_writer_can(void **state)
 	kill_child(&writer);
 }
 
+#define POLLERS 600
+
+/* More bytes than the buffer of one socket has room for. */
+static void many_who_poll_are_told_at_once(void **state)
+{
+	static struct vee_channel *readers[POLLERS];
+	struct vee_channel *writer = new_writer(0);
+	struct rlimit limit, more;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	more = (struct rlimit){limit.rlim_max, limit.rlim_max};
+	if (limit.rlim_max < 4 * POLLERS)
+		skip();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &more), 0);
+	for (unsigned i = 0; i < POLLERS; i++) {
+		readers[i] = new_reader(0);
+		assert_true(vee_channel_poll_fd(readers[i]) >= 0);
+	}
+	for (unsigned round = 1; round <= 3; round++) {
+		write_many(writer, 1, 10);
+		for (unsigned i = 0; i < POLLERS; i++)
+			assert_true(is_readable(vee_channel_poll_fd(readers[i]), 0));
+		for (unsigned i = 0; i < POLLERS; i++) {
+			assert_int_equal(read_sound(readers[i]).sequence, round);
+			assert_false(is_readable(vee_channel_poll_fd(readers[i]), 0));
+		}
+	}
+	for (unsigned i = 0; i < POLLERS; i++)
+		vee_channel_close(readers[i]);
+	vee_channel_close(writer);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 /* The address of a socket has 108 bytes. */
 static void to_show_what_there_is_takes_no_descriptor(void **state)
 {
@@ -1382,6 +1416,7 @@ int main(int argc, char **argv)
 		TEST(without_descriptors_nobody_is_taken_for_dead),
 		TEST(without_descriptors_a_death_ends_a_wait),
 		TEST(who_polls_is_told_as_soon_as_the_writer_can),
+		TEST(many_who_poll_are_told_at_once),
 		TEST(to_show_what_there_is_takes_no_descriptor),
 		TEST(no_byte_goes_where_a_descriptor_of_ours_was),
 	};
