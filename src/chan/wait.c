@@ -277,8 +277,7 @@ void chan_wake(struct vee_channel *channel, uint64_t seq)
 			chan_poll_ring(channel, map, seq);
 		channel->owed |= map->owed;
 	}
-	/* The next message looks at this anyway, and comes here if it is another than the hall's. */
-	channel->joined = channel->owed ? ~chan_load(channel->hall->joined) : channel->joined_seen;
+	chan_set_joined(channel);
 }
 
 struct blocker {
