@@ -168,8 +168,7 @@ static bool guarded(uintptr_t at)
 
 	if (!guard)
 		return false;
-	/* GUARD_HIT: no other thread reads the zeros before. */
-	__atomic_store_n(&guard->hit, 1, __ATOMIC_SEQ_CST);
+	guard_mark(guard); /* GUARD_HIT: no other thread reads the zeros before. */
 	/* Where single pages can't be had (too many mappings, huge pages), all of it. */
 	return put_zeros(page, page + page_size, range.prot) ||
 	       put_zeros(range.start, range.end, range.prot);
@@ -257,6 +256,11 @@ struct guard *guard_add(void *base, size_t size, int prot)
 	__atomic_store_n(&guard->hit, 0, __ATOMIC_RELAXED);
 	guard_set(guard, start, ALIGN_UP(start + size, page_size), prot);
 	return guard;
+}
+
+void guard_mark(struct guard *guard)
+{
+	__atomic_store_n(&guard->hit, 1, __ATOMIC_SEQ_CST);
 }
 
 void guard_remove(struct guard *guard)

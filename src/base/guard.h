@@ -45,6 +45,9 @@ struct guard {
  */
 struct guard *guard_add(void *base, size_t size, int prot);
 
+/* Hit, as if a page had been found missing: for who learns in another way that the file was truncated. */
+void guard_mark(struct guard *guard);
+
 /* Before the memory is unmapped, and after the last access to it. NULL does nothing. */
 void guard_remove(struct guard *guard);
 

@@ -16,6 +16,8 @@
  *  CHAN_WAKE     a reader loads `wake` before it stores wanted, and sleeps only if wake is the same still; the writer changes it, then wakes.
  *  CHAN_JOIN     a reliable reader stores its cursor, fence, loads intent, and begins later if intent has passed; the writer
  *                stores intent, fence, looks at all cursors, and stores floor when none is below.
+ *  CHAN_SIT      a reader stores its seat, fence, loads who may be reliable, and if it may not adds to joined; the writer stores who may,
+ *                loads joined, fence, looks at the seats of desks that may not, and forgets those where nobody sits if it needs their room.
  *  CHAN_ROOM     the writer stores wait_pos, fence, loads the cursors, sleeps on `turns`; a reader stores its cursor, changes turns, fence,
  *                loads wait_pos, wakes.
  *
@@ -37,13 +39,15 @@
 #include "vee/channel.h"
 
 #define CHAN_PATH_SIZE 3328
-#define CHAN_DESKS_MAX 16u
+/* That a writer knows. Each is one word more to look at after each message. */
+#define CHAN_DESKS_MAX 256u
 
 /* A desk that is mapped here. */
 struct chan_desk_map {
 	struct chan_desk *desk;
 	struct guard *guard;
 	uint32_t uid;
+	bool owed; /* somebody polls, and could not be told */
 	uint32_t to_spend;
 	uint64_t spent_ns;
 	uint32_t *silent; /* by seat: the socket where nobody was; NULL: none */
@@ -82,14 +86,6 @@ struct vee_channel {
 	bool others_reliable;
 	struct chan_copier copier;
 	struct chan_clock clock;
-	struct chan_hall *hall;
-	struct guard *hall_guard;
-	uint32_t joined; /* hall->joined, when the desks were looked for */
-	uint64_t looked_ns;
-	int64_t look_left_ns;
-	int64_t folder_changed;
-	unsigned n_desks;
-	struct chan_desk_map desks[CHAN_DESKS_MAX];
 
 	/* The reader's. */
 	uint64_t pos, next; /* of the message that is read next */
@@ -118,6 +114,19 @@ struct vee_channel {
 	struct guard *file_guard;
 	size_t file_size;
 	char *path;
+
+	/* Readers' desks: a reader has one, its own. What a writer looks at after each message comes last of the rest. */
+	uint64_t looked_ns;
+	int64_t look_left_ns;
+	int64_t folder_changed;
+	struct guard *hall_guard;
+	uint32_t joined_seen; /* hall->joined, when the desks were looked for */
+	bool owed;	      /* by the desks' */
+	bool crowded; /* there were more desks than room: from now on only those where somebody sits */
+	struct chan_hall *hall;
+	uint32_t joined; /* as the hall's, or there is something for chan_wake() to do */
+	unsigned n_desks;
+	struct chan_desk_map desks[];
 };
 
 /* --- file.c: names, making, opening --- */
@@ -133,8 +142,8 @@ int chan_path(const char *name, char *buf, size_t size);
 int chan_readers_path(const char *path, uint64_t ino, char *buf, size_t size);
 /* Maps the file, for a reader or (write) a writer, and checks it. -EPROTO */
 int chan_map_file(struct vee_channel *channel, bool write);
-/* A handle of that name with nothing in it; NULL with *ret_error. */
-struct vee_channel *chan_new_handle(const char *name, int *ret_error);
+/* A handle of that name with nothing in it, and room for so many desks; NULL with *ret_error. */
+struct vee_channel *chan_new_handle(const char *name, unsigned desks, int *ret_error);
 /* Unmaps and frees all of it. keep_header: a thread's list of robust mutexes leads through that. */
 void chan_free_handle(struct vee_channel *channel, bool keep_header);
 int chan_create(const char *name, const struct vee_channel_create_options *options,
@@ -179,6 +188,8 @@ int chan_seat_take(struct vee_channel *channel);
 void chan_seat_leave(struct vee_channel *channel);
 /* For a writer that waits for this reader: look again. */
 void chan_seat_turn(struct chan_seat *seat);
+/* Each message looks at `joined`, and goes to chan_wake() if it is another than the hall's: if there is something to find, or owed. */
+void chan_set_joined(struct vee_channel *channel);
 /* The writer finds desks that are new. */
 void chan_find_desks(struct vee_channel *channel);
 /* CHAN_JOIN: after intent, before the cursors. */
@@ -198,7 +209,7 @@ bool chan_seat_is_dead(const struct chan_desk_map *map, const struct chan_seat *
 		       uint32_t libc_word);
 /* Calls for each desk file in the folder that belongs to the user of its name. */
 int chan_each_desk(const char *path, uint64_t ino,
-		   int (*each)(void *arg, const char *file, uint32_t uid), void *arg);
+		   int (*each)(void *arg, const char *file, uint32_t uid, uint64_t ino), void *arg);
 
 /* A reader of another user could hold the writer up: only with its consent. */
 static inline bool chan_may_be_reliable(const struct chan_header *header, uint32_t uid)
@@ -265,5 +276,7 @@ int chan_poll_fd(struct vee_channel *channel);
 /* The reader has nothing to read (any more): the descriptor is not readable from now on until there is. */
 void chan_poll_arm(struct vee_channel *channel);
 void chan_poll_close(struct vee_channel *channel);
-/* The writer: those who poll for seq. */
+/* The writer of this epoch has ended: known without a descriptor, where /proc can't be opened. false: look there. */
+bool chan_poll_saw_death(const struct vee_channel *channel);
+/* The writer: those who poll for seq, or for an earlier one. What can't be done is owed. */
 void chan_poll_ring(struct vee_channel *channel, struct chan_desk_map *map, uint64_t seq);

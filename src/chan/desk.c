@@ -22,6 +22,8 @@
 #define HEX	   "0123456789abcdef"
 /* A user's desks that a writer looks at: one, but for races. */
 #define DESKS_A_USER 8u
+/* A desk with more dead readers than that is not asked whether others live. */
+#define DEAD_MOST 64u
 /* Whoever may read may say that a desk is new, and fill the folder: looks take an eighth of the time, and so much at once. */
 #define LOOK_SHARE   8
 #define LOOK_MOST_NS 4000000ll
@@ -58,7 +60,7 @@ uint32_t chan_random(void)
 /* --- files --- */
 
 int chan_each_desk(const char *path, uint64_t ino,
-		   int (*each)(void *arg, const char *file, uint32_t uid), void *arg)
+		   int (*each)(void *arg, const char *file, uint32_t uid, uint64_t ino), void *arg)
 {
 	char folder[CHAN_PATH_SIZE], file[CHAN_PATH_SIZE + 32];
 	struct dirent *entry;
@@ -81,7 +83,7 @@ int chan_each_desk(const char *path, uint64_t ino,
 		/* What somebody else has put there is none. */
 		if (os_lstat(file, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == uid &&
 		    st.st_size == DESK_SIZE)
-			ret = each(arg, file, uid);
+			ret = each(arg, file, uid, st.st_ino);
 	}
 	closedir(dir);
 	return ret;
@@ -165,12 +167,17 @@ static int make_desk(const char *file)
 	return ret;
 }
 
-/* Who has made the desk may have died before it said so. */
+/*
+ * That there is a new desk: who has made it may have died before it said so. And of a user who may not be reliable, each reader: it may
+ * be the first to sit there again after the writer has forgotten the desk.
+ */
 static void say_joined(struct vee_channel *channel)
 {
 	struct chan_desk *desk = channel->desks[0].desk;
 
-	if (load_acquire(desk->announced))
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_SIT */
+	if (load_acquire(desk->announced) &&
+	    chan_may_be_reliable(channel->header, channel->desks[0].uid))
 		return;
 	__atomic_fetch_add(&channel->hall->joined, 1, __ATOMIC_SEQ_CST);
 	os_membarrier();
@@ -184,11 +191,12 @@ struct search {
 };
 
 /* 1: it is ours, and mapped. 0: it is not there, or is none of ours. */
-static int take_if_own(void *arg, const char *file, uint32_t uid)
+static int take_if_own(void *arg, const char *file, uint32_t uid, uint64_t ino)
 {
 	struct search *search = arg;
 	int ret;
 
+	(void)ino;
 	if (uid != search->uid)
 		return 0;
 	ret = map_desk(file, O_RDWR, uid, &search->channel->desks[0], search->ret_fd);
@@ -208,18 +216,17 @@ static int own_desk(struct vee_channel *channel, int *ret_fd)
 	if (ret < 0)
 		return ret;
 	snprintf(file, sizeof(file), "%s/%u", folder, search.uid);
-	ret = take_if_own(&search, file, search.uid);
+	ret = take_if_own(&search, file, search.uid, 0);
 	if (ret == 0)
 		ret = chan_each_desk(channel->path, channel->ino, take_if_own, &search);
 	for (unsigned i = 0; ret == 0 && i < DESK_TRIES; i++) {
 		ret = make_desk(file);
 		if (ret == 0 || ret == -EEXIST)
-			ret = take_if_own(&search, file, search.uid);
+			ret = take_if_own(&search, file, search.uid, 0);
 		snprintf(file, sizeof(file), "%s/%u.%08x", folder, search.uid, chan_random());
 	}
 	if (ret > 0) {
 		channel->n_desks = 1;
-		say_joined(channel);
 		return 0;
 	}
 	if (ret == 0)
@@ -290,20 +297,33 @@ void chan_unmap_desks(struct vee_channel *channel)
 	}
 }
 
-static int has_live_seat(void *arg, const char *file, uint32_t uid)
+/* Does a reader sit there that lives? true too if it has looked at so many that are dead. */
+static bool is_sat_at(const struct chan_desk_map *map, uint32_t libc_word, unsigned dead_most)
+{
+	unsigned dead = 0;
+
+	for (uint32_t i = 0; i < chan_load(map->desk->seats_used) && i < CHAN_SEATS; i++) {
+		const struct chan_seat *seat = chan_seat_at(map->desk, i);
+		uint32_t state = load_acquire(seat->state);
+
+		if (state != CHAN_SEAT_LOSSY && state != CHAN_SEAT_RELIABLE)
+			continue;
+		if (dead == dead_most || !chan_seat_is_dead(map, seat, libc_word))
+			return true;
+		dead++;
+	}
+	return false;
+}
+
+static int has_live_seat(void *arg, const char *file, uint32_t uid, uint64_t ino)
 {
 	struct chan_desk_map map;
-	bool live = false;
+	bool live;
 
+	(void)ino;
 	if (map_desk(file, O_RDONLY, uid, &map, NULL) < 0)
 		return 0;
-	for (uint32_t i = 0; i < chan_load(map.desk->seats_used) && i < CHAN_SEATS; i++) {
-		const struct chan_seat *seat = chan_seat_at(map.desk, i);
-		uint32_t state = chan_load(seat->state);
-
-		live |= (state == CHAN_SEAT_LOSSY || state == CHAN_SEAT_RELIABLE) &&
-			!chan_seat_is_dead(&map, seat, *(uint32_t *)arg);
-	}
+	live = is_sat_at(&map, *(uint32_t *)arg, CHAN_SEATS);
 	chan_unmap_desk(&map);
 	return live;
 }
@@ -414,32 +434,76 @@ unsigned chan_clean_all(const char *folder, const char *base)
 
 /* --- the writer --- */
 
-static int add_desk(void *arg, const char *file, uint32_t uid)
+/* One whose readers the writer waits for stays: whoever comes back to it need not be heard. */
+static bool may_forget(const struct vee_channel *channel, const struct chan_desk_map *map)
+{
+	if (chan_may_be_reliable(channel->header, map->uid))
+		return false;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* CHAN_SIT */
+	return !is_sat_at(map, channel->header->libc_word, DEAD_MOST);
+}
+
+static bool forget_desks(struct vee_channel *channel)
+{
+	unsigned n = channel->n_desks;
+
+	for (unsigned i = channel->n_desks; i-- > 0;)
+		if (may_forget(channel, &channel->desks[i])) {
+			chan_unmap_desk(&channel->desks[i]);
+			channel->desks[i] = channel->desks[--channel->n_desks];
+		}
+	return channel->n_desks < n;
+}
+
+static bool is_known(const struct vee_channel *channel, uint64_t ino)
+{
+	for (unsigned i = 0; i < channel->n_desks; i++)
+		if (channel->desks[i].ino == ino)
+			return true;
+	return false;
+}
+
+static int add_desk(void *arg, const char *file, uint32_t uid, uint64_t ino)
 {
 	struct vee_channel *channel = arg;
 	struct chan_desk_map map;
 	unsigned of_user = 0;
-	bool known = false;
 
-	if (map_desk(file, O_RDONLY, uid, &map, NULL) < 0)
-		return 0;
-	for (unsigned i = 0; i < channel->n_desks; i++) {
-		known |= channel->desks[i].ino == map.ino;
+	for (unsigned i = 0; i < channel->n_desks; i++)
 		of_user += channel->desks[i].uid == uid;
-	}
-	if (known || of_user == DESKS_A_USER || channel->n_desks == CHAN_DESKS_MAX)
+	if (of_user == DESKS_A_USER || is_known(channel, ino) ||
+	    map_desk(file, O_RDONLY, uid, &map, NULL) < 0)
+		return 0;
+	if (is_known(channel, map.ino) || (channel->crowded && may_forget(channel, &map))) {
 		chan_unmap_desk(&map);
-	else
-		channel->desks[channel->n_desks++] = map;
+		return 0;
+	}
+	if (channel->n_desks == CHAN_DESKS_MAX) {
+		chan_unmap_desk(&map);
+		return 1;
+	}
+	/* Messages may have been written since somebody there has armed itself. */
+	map.owed = channel->owed = true;
+	channel->desks[channel->n_desks++] = map;
 	return 0;
+}
+
+void chan_set_joined(struct vee_channel *channel)
+{
+	channel->joined = channel->owed ? ~chan_load(channel->hall->joined) : channel->joined_seen;
 }
 
 static void look_for_desks(struct vee_channel *channel, uint64_t now)
 {
 	/* In place of a hall that was truncated there is a page of zeros: nobody says there any more what is new. */
-	channel->joined =
+	channel->joined_seen =
 		guard_hit(channel->hall_guard) ? UINT32_MAX : load_acquire(channel->hall->joined);
-	chan_each_desk(channel->path, channel->ino, add_desk, channel);
+	if (chan_each_desk(channel->path, channel->ino, add_desk, channel) > 0) {
+		channel->crowded = true;
+		if (forget_desks(channel))
+			chan_each_desk(channel->path, channel->ino, add_desk, channel);
+	}
+	chan_set_joined(channel);
 	channel->look_left_ns -= (int64_t)(os_monotonic_ns() - now);
 }
 
@@ -585,6 +649,8 @@ int chan_seat_take(struct vee_channel *channel)
 		pthread_mutex_consistent(claim);
 	leave_seats_of_before_exec(channel);
 	ret = find_seat(channel, fd);
+	if (ret == 0)
+		say_joined(channel);
 	pthread_mutex_unlock(claim);
 	os_close(fd);
 	return ret;

@@ -391,9 +391,10 @@ void chan_free_handle(struct vee_channel *channel, bool keep_header)
 	free(channel);
 }
 
-struct vee_channel *chan_new_handle(const char *name, int *ret_error)
+struct vee_channel *chan_new_handle(const char *name, unsigned desks, int *ret_error)
 {
-	struct vee_channel *channel = calloc(1, sizeof(*channel));
+	struct vee_channel *channel =
+		calloc(1, sizeof(*channel) + desks * sizeof(channel->desks[0]));
 	char path[CHAN_PATH_SIZE];
 
 	chan_error[0] = '\0';
@@ -421,7 +422,7 @@ int chan_create(const char *name, const struct vee_channel_create_options *optio
 
 	if (!options)
 		options = &defaults;
-	channel = chan_new_handle(name, &ret);
+	channel = chan_new_handle(name, CHAN_DESKS_MAX, &ret);
 	if (!channel)
 		return ret;
 	channel->writer = true;
@@ -458,7 +459,7 @@ int chan_open(const char *name, const struct vee_channel_open_options *options,
 	struct vee_channel *channel;
 	int ret;
 
-	channel = chan_new_handle(name, &ret);
+	channel = chan_new_handle(name, 1, &ret);
 	if (!channel)
 		return ret;
 	if (options)

@@ -6,9 +6,10 @@
 #define WINDOW_TIMES 16u
 /* Without a lag: fewer lines in a ms are no trouble. */
 #define BUSY_LINES 4000u
-#define FIRST_NS   1000u
-#define MOST_NS	   400000u
-#define STEPS	   9u
+/* Doubled so many times: 512 us at most. */
+#define FIRST_NS 1000u
+#define STEPS	 9u
+#define MOST_NS	 (FIRST_NS << STEPS)
 /* The lines of a burst that is an answer. */
 #define ANSWER	   3u
 #define LAG_TIMES  6u

@@ -232,7 +232,8 @@ _Static_assert(sizeof(struct chan_seat) == CHAN_SEAT_SIZE, "layout");
 
 /* record: hints */
 struct chan_hall {
-	uint32_t joined; /* grows with each desk that is made */
+	uint32_t
+		joined; /* grows with each desk that is made, and with each reader of a user who may not be reliable */
 	uint32_t pad[15];
 };
 _Static_assert(sizeof(struct chan_hall) == 64, "layout");

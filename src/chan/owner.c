@@ -81,10 +81,11 @@ uint32_t chan_doorbell_tid(uint32_t value)
 	return value & DOORBELL_RANG ? 0 : value & DOORBELL_TID;
 }
 
+/* A start of 0 is not known: without a descriptor /proc does not tell even one's own. */
 static bool is_same(const struct chan_owner *a, const struct chan_owner *b)
 {
-	return a->pid == b->pid && a->start == b->start && a->pid_ns == b->pid_ns &&
-	       a->image == b->image;
+	return a->pid == b->pid && (a->start == b->start || !a->start || !b->start) &&
+	       a->pid_ns == b->pid_ns && a->image == b->image;
 }
 
 static bool is_dead(const struct chan_owner *owner, const struct chan_owner *self, uint64_t ino)
@@ -131,6 +132,8 @@ bool chan_writer_is_dead(const struct vee_channel *channel)
 
 	if (chan_doorbell_tid(load_acquire(*word)))
 		return false;
+	if (chan_poll_saw_death(channel))
+		return true;
 	owner = (struct chan_owner){chan_load(header->pid), chan_load(header->start),
 				    chan_load(header->pid_ns), chan_load(header->image)};
 	return chan_owner_is_dead(&owner, channel->ino);

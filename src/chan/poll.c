@@ -3,8 +3,12 @@
  *
  * It is an epoll(7) instance with a datagram socket of the reader's own, in the folder of the desks, and a pidfd of the writer. While the reader
  * knows that there is nothing to read, the socket is empty and the reader is armed: its seat and its desk say for which message
- * it waits. The writer that publishes that sends a byte. While there is something to read, the reader leaves a byte in it.
+ * it waits. The writer that publishes that sends a byte. While there is something to read, the reader asks of the socket
+ * whether it can be written to as well, which it always can: that takes neither a path nor a descriptor, and can't fail.
  * So nothing is sent to who does not wait, and the writer keeps no descriptor of its readers.
+ *
+ * A writer that can't send, since it has no descriptor for it or has spent what it may on another user's desk, owes that desk
+ * a byte: each message after that comes by here, until it is sent.
  *
  * Everybody may send to the socket: what it says is only that a look pays.
  */
@@ -13,10 +17,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -30,7 +37,8 @@
 
 struct chan_poll {
 	int epoll, socket, pidfd;
-	uint32_t pidfd_epoch;
+	uint32_t pidfd_epoch, dead_epoch;
+	bool shown; /* there is something to read */
 	char path[CHAN_PATH_SIZE + 32];
 };
 
@@ -146,6 +154,21 @@ static int watch_writer(struct vee_channel *channel, struct chan_poll *poll)
 	return ret == -EMFILE || ret == -ENFILE || ret == -ENOMEM || ret == -ENOSPC ? ret : 0;
 }
 
+/* A process that was given the writer's id before the pidfd was made says as much: the writer has ended. */
+bool chan_poll_saw_death(const struct vee_channel *channel)
+{
+	struct chan_poll *own = channel->poll;
+	struct pollfd one = {own ? own->pidfd : -1, POLLIN, 0};
+	uint32_t epoch = load_acquire(channel->header->epoch);
+
+	if (!own)
+		return false;
+	if (one.fd >= 0 && own->pidfd_epoch == epoch && poll(&one, 1, 0) == 1 &&
+	    one.revents & POLLIN)
+		own->dead_epoch = epoch;
+	return epoch && own->dead_epoch == epoch;
+}
+
 /* A dead writer's is readable for good: out of the set, if that end is none for this reader, or was told. */
 static void forget_writer(struct chan_poll *poll)
 {
@@ -154,16 +177,23 @@ static void forget_writer(struct chan_poll *poll)
 	poll->pidfd = -1;
 }
 
-static void set_readable(struct chan_poll *poll, bool readable)
+static void show(struct chan_poll *poll, bool something)
+{
+	struct epoll_event event = {.events = something ? EPOLLIN | EPOLLOUT : EPOLLIN,
+				    .data.fd = poll->socket};
+
+	if (poll->shown != something)
+		epoll_ctl(poll->epoll, EPOLL_CTL_MOD, poll->socket, &event);
+	poll->shown = something;
+}
+
+static void drain(struct chan_poll *poll)
 {
 	char bytes[16];
 
-	if (readable)
-		send_byte(poll->socket, poll->path);
-	else
-		for (unsigned i = 0; i < DRAIN_MOST; i++)
-			if (os_read(poll->socket, bytes, sizeof(bytes)) <= 0)
-				break;
+	for (unsigned i = 0; i < DRAIN_MOST; i++)
+		if (os_read(poll->socket, bytes, sizeof(bytes)) <= 0)
+			break;
 }
 
 static bool has_something(const struct vee_channel *channel)
@@ -180,7 +210,8 @@ void chan_poll_arm(struct vee_channel *channel)
 
 	if (channel->published != channel->pos)
 		chan_publish_cursor(channel);
-	set_readable(poll, false);
+	show(poll, false);
+	drain(poll);
 	if (chan_writer_is_dead(channel))
 		forget_writer(poll);
 	else
@@ -190,7 +221,7 @@ void chan_poll_arm(struct vee_channel *channel)
 	if (!has_something(channel))
 		return;
 	chan_store(channel->seat->armed, 0);
-	set_readable(poll, true);
+	show(poll, true);
 }
 
 int chan_poll_fd(struct vee_channel *channel)
@@ -262,16 +293,37 @@ static int sender(void)
 	return (int)(uint32_t)now - 1;
 }
 
+/* What lies unread in all the sockets that it was sent to counts: a few hundred bytes of memory for a byte. */
+static bool is_full(int fd)
+{
+	int most, queued;
+	socklen_t size = sizeof(most);
+
+	return getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &most, &size) == 0 &&
+	       ioctl(fd, SIOCOUTQ, &queued) == 0 && queued >= most;
+}
+
+static int send_by_another(char *path)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = send_byte(fd, path);
+	os_close(fd);
+	return ret;
+}
+
 static int ring(char *path)
 {
-	int fd = sender();
+	int fd = sender(), ret = fd < 0 ? fd : send_byte(fd, path);
 
-	return fd < 0 ? fd : send_byte(fd, path);
+	return ret == -EAGAIN && is_full(fd) ? send_by_another(path) : ret;
 }
 
 /*
  * What a desk of others costs in vain, where all may be lies: as much at once as it has seats, and then so much in a row. A desk of
- * honest readers costs next to nothing: a dead one is rung for once.
+ * honest readers costs next to nothing: a dead one is rung for once, and to have looked for one who is there is not in vain.
  */
 static bool may_spend(struct chan_desk_map *map, uint32_t cost)
 {
@@ -287,39 +339,68 @@ static bool may_spend(struct chan_desk_map *map, uint32_t cost)
 	return true;
 }
 
-/* false: nobody is there. */
-static bool ring_seat(struct vee_channel *channel, struct chan_desk_map *map, uint32_t number)
+static void give_back(struct chan_desk_map *map, uint32_t cost)
+{
+	map->to_spend = cost > CHAN_SEATS - map->to_spend ? CHAN_SEATS : map->to_spend + cost;
+}
+
+enum ringing {
+	RUNG,
+	IN_VAIN,  /* nobody is there */
+	NOT_RUNG, /* that is known, or it can't be */
+	LATER,	  /* there is nothing to do it with */
+};
+
+static enum ringing ring_seat(struct vee_channel *channel, struct chan_desk_map *map,
+			      uint32_t number)
 {
 	uint32_t socket = chan_load(chan_seat_at(map->desk, number)->socket);
 	char path[CHAN_PATH_SIZE + 48];
-	int ret;
 
 	if (map->silent && map->silent[number] == socket)
-		return true;
+		return NOT_RUNG;
 	if (socket_path(channel, map->uid, number, socket, path, sizeof(path)) < 0)
-		return true;
-	ret = ring(path);
-	if (ret != -ENOENT && ret != -ECONNREFUSED)
-		return true;
-	if (!map->silent)
-		map->silent = calloc(CHAN_SEATS, sizeof(*map->silent));
-	if (map->silent)
-		map->silent[number] = socket;
-	return false;
+		return NOT_RUNG;
+	switch (ring(path)) {
+	case 0:
+	case -EAGAIN: /* it has as much as it takes, and is readable */
+		return RUNG;
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOMEM:
+	case -ENOBUFS:
+		return LATER;
+	case -ENOENT:
+	case -ECONNREFUSED:
+		if (!map->silent)
+			map->silent = calloc(CHAN_SEATS, sizeof(*map->silent));
+		if (map->silent)
+			map->silent[number] = socket;
+		return IN_VAIN;
+	default:
+		return NOT_RUNG;
+	}
 }
 
 void chan_poll_ring(struct vee_channel *channel, struct chan_desk_map *map, uint64_t seq)
 {
-	uint32_t used = chan_load(map->desk->seats_used);
+	uint32_t used = chan_load(map->desk->seats_used), cost;
+	bool found = false;
 
 	if (used > CHAN_SEATS)
 		used = CHAN_SEATS;
-	if (!may_spend(map, used / SPEND_SEATS))
-		return;
-	for (uint32_t i = 0; i < used; i++) {
+	cost = used / SPEND_SEATS;
+	map->owed = !may_spend(map, cost);
+	for (uint32_t i = 0; i < used && !map->owed; i++) {
 		uint64_t armed = chan_load(chan_seat_at(map->desk, i)->armed);
+		enum ringing ringing;
 
-		if (armed && armed <= seq && !ring_seat(channel, map, i) && !may_spend(map, 1))
-			return;
+		if (!armed || armed > seq)
+			continue;
+		ringing = ring_seat(channel, map, i);
+		found |= ringing == RUNG || ringing == LATER;
+		map->owed = ringing == LATER || (ringing == IN_VAIN && !may_spend(map, 1));
 	}
+	if (found)
+		give_back(map, cost);
 }

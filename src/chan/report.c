@@ -22,12 +22,13 @@ struct walk {
 };
 
 /* The seats of those who live. */
-static int walk_desk(void *arg, const char *file, uint32_t uid)
+static int walk_desk(void *arg, const char *file, uint32_t uid, uint64_t ino)
 {
 	struct walk *walk = arg;
 	struct chan_desk_map map;
 	int ret = chan_map_desk(file, uid, &map);
 
+	(void)ino;
 	if (ret < 0)
 		return 0;
 	for (uint32_t i = 0; ret == 0 && i < chan_load(map.desk->seats_used) && i < CHAN_SEATS;
@@ -117,7 +118,7 @@ static int open_to_look(const char *name, struct vee_channel **ret_channel)
 {
 	int ret;
 
-	*ret_channel = chan_new_handle(name, &ret);
+	*ret_channel = chan_new_handle(name, 0, &ret);
 	if (!*ret_channel)
 		return ret;
 	ret = chan_map_file(*ret_channel, false);

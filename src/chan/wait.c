@@ -265,13 +265,19 @@ void chan_wake(struct vee_channel *channel, uint64_t seq)
 	struct chan_header *header = channel->header;
 
 	keep_doorbell(channel);
-	if (chan_load(channel->hall->joined) != channel->joined)
+	if (chan_load(channel->hall->joined) != channel->joined_seen)
 		chan_find_desks(channel);
 	__atomic_store_n(&header->wake, header->wake + 1, __ATOMIC_SEQ_CST); /* CHAN_WAKE */
 	os_futex_wake(&header->wake, INT32_MAX);
-	for (unsigned i = 0; i < channel->n_desks; i++)
-		if (chan_load(channel->desks[i].desk->armed) >= seq)
-			chan_poll_ring(channel, &channel->desks[i], seq);
+	channel->owed = false;
+	for (unsigned i = 0; i < channel->n_desks; i++) {
+		struct chan_desk_map *map = &channel->desks[i];
+
+		if (map->owed || chan_load(map->desk->armed) >= seq)
+			chan_poll_ring(channel, map, seq);
+		channel->owed |= map->owed;
+	}
+	chan_set_joined(channel);
 }
 
 struct blocker {
@@ -323,7 +329,8 @@ static bool find_blocker(const struct vee_channel *channel, const struct chan_de
 static bool find_any(struct vee_channel *channel, uint64_t pos, uint64_t waited_ns,
 		     struct blocker *ret_blocker)
 {
-	if (chan_load(channel->hall->joined) != channel->joined || guard_hit(channel->hall_guard))
+	if (chan_load(channel->hall->joined) != channel->joined_seen ||
+	    guard_hit(channel->hall_guard))
 		chan_find_desks(channel);
 	for (unsigned i = 0; i < channel->n_desks; i++)
 		if (find_blocker(channel, &channel->desks[i], pos, waited_ns, ret_blocker))

@@ -37,7 +37,7 @@ static int populate(const struct vee_channel *channel, uint64_t from, uint64_t l
 		return ret;
 	if (!is_truncated(channel))
 		return -ENOSPC;
-	__atomic_store_n(&channel->file_guard->hit, 1, __ATOMIC_RELAXED); /* for good */
+	guard_mark(channel->file_guard); /* for good */
 	return -EIO;
 }
 
@@ -185,24 +185,29 @@ int chan_make_room(struct vee_channel *channel, size_t bytes, const struct times
 	return ret < 0 && guard_hit(channel->guard) ? -EIO : ret;
 }
 
-static int refuse(const struct vee_channel *channel, bool writer)
+static int refuse(const struct vee_channel *channel)
 {
-	if (channel->writer != writer)
+	if (!channel->writer)
 		return -EBADF;
 	return channel->forks != chan_forks ? -ECHILD : -EIO;
+}
+
+/* A message, whole or in place: what was reserved before is none. */
+static int begin_message(struct vee_channel *channel, size_t size)
+{
+	if (!chan_is_ours(channel, true))
+		return refuse(channel);
+	channel->reserved = 0;
+	return size > CHAN_SIZE_MASK ? -EMSGSIZE : 0;
 }
 
 int chan_write(struct vee_channel *channel, const void *data, size_t size,
 	       const struct timespec *timeout)
 {
-	int ret;
+	int ret = begin_message(channel, size);
 
-	if (!chan_is_ours(channel, true))
-		return refuse(channel, true);
-	channel->reserved = 0;
-	if (size > CHAN_SIZE_MASK)
-		return -EMSGSIZE;
-	ret = chan_make_room(channel, size + 16, timeout);
+	if (ret == 0)
+		ret = chan_make_room(channel, size + 16, timeout);
 	if (ret < 0)
 		return ret;
 	if (!chan_write_quickly(channel, data, size) || guard_hit(channel->guard))
@@ -214,18 +219,12 @@ int chan_write(struct vee_channel *channel, const void *data, size_t size,
 
 intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct timespec *timeout)
 {
-	int ret;
+	int ret = begin_message(channel, size);
 
-	if (!chan_is_ours(channel, true))
-		return refuse(channel, true);
-	channel->reserved = 0;
-	if (size > CHAN_SIZE_MASK)
-		return -EMSGSIZE;
-	if (channel->head + chan_lines(size + 16) > channel->limit) {
+	if (ret == 0 && channel->head + chan_lines(size + 16) > channel->limit)
 		ret = chan_make_room(channel, size + 16, timeout);
-		if (ret < 0)
-			return ret;
-	}
+	if (ret < 0)
+		return ret;
 	/* Whatever the caller stores there. */
 	chan_note_data(channel, channel->head + chan_lines(size + 16));
 	channel->reserved = size + 1;
@@ -239,7 +238,7 @@ int chan_commit(struct vee_channel *channel, size_t size)
 	char *at;
 
 	if (!chan_is_ours(channel, true))
-		return refuse(channel, true);
+		return refuse(channel);
 	if (!channel->reserved || size > channel->reserved - 1)
 		return -EINVAL;
 	channel->reserved = 0;

@@ -160,9 +160,9 @@ static bool pid_is_dead(int pid, uint64_t start, bool *ret_main_exited)
 	struct life life;
 	int ret = read_life(pid, &life);
 
-	/* Where /proc hides the processes of other users, only kill() tells. */
+	/* Where /proc hides the processes of other users, or no descriptor is left to look there, only kill() tells. */
 	if (ret < 0)
-		return (ret == -ENOENT || ret == -ESRCH) && os_kill(pid, 0) == -ESRCH;
+		return os_kill(pid, 0) == -ESRCH;
 	if (start && life.start != start)
 		return true;
 	*ret_main_exited = life.exiting || life.state == 'Z';

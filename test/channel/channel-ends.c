@@ -1083,14 +1083,20 @@ static void close_all(const int *fds)
 		close(*fds);
 }
 
+static void limit_descriptors(void)
+{
+	struct rlimit limit = {64, 64};
+
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
 /* Without any of the three it would not tell of all that it is for. */
 static void poll_with_few_descriptors(void)
 {
 	struct vee_channel *reader = new_reader(0);
-	struct rlimit limit = {64, 64};
 	int fds[65], fd;
 
-	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit_descriptors();
 	for (unsigned n_left = 0; n_left < 3; n_left++) {
 		leave_descriptors(n_left, fds);
 		CHECK(vee_channel_poll_fd(reader) == -1 && errno == EMFILE);
@@ -1101,8 +1107,10 @@ static void poll_with_few_descriptors(void)
 	CHECK(fd >= 0 && !is_readable(fd, 0));
 	say();
 	CHECK(is_readable(fd, PATIENCE_MS));
-	close_all(fds); /* to look into /proc takes one */
-	CHECK(read_error(reader, &none) == EOWNERDEAD);
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK(read_error(reader, &none) == EOWNERDEAD);
+		CHECK(is_readable(fd, 0));
+	}
 }
 
 static void a_descriptor_tells_of_all_or_is_refused(void **state)
@@ -1113,8 +1121,207 @@ static void a_descriptor_tells_of_all_or_is_refused(void **state)
 	await(&writer);
 	reader = start(poll_with_few_descriptors);
 	await(&reader);
+	/* It is a zombie meanwhile. */
+	send_signal(writer.pid, SIGKILL);
+	assert_good(&reader);
+	end_of(&writer);
+}
+
+static void *make_writer(void *arg)
+{
+	(void)arg;
+	return new_writer(0);
+}
+
+static void read_without_descriptors(void)
+{
+	struct vee_channel *writer, *reader;
+	pthread_t thread;
+	void *made;
+	int fds[65];
+
+	/* Nobody holds the doorbell. */
+	CHECK(pthread_create(&thread, NULL, make_writer, NULL) == 0);
+	CHECK(pthread_join(thread, &made) == 0);
+	writer = made;
+	reader = new_reader(0);
+	CHECK(read_error(reader, &none) == EAGAIN);
+	sleep_ms(1);
+	limit_descriptors();
+	leave_descriptors(0, fds);
+	CHECK(read_error(reader, &none) == EAGAIN);
+	close_all(fds);
+	CHECK(read_error(reader, &none) == EAGAIN);
+	vee_channel_close(reader);
+	vee_channel_close(writer);
+}
+
+static void without_descriptors_nobody_is_taken_for_dead(void **state)
+{
+	struct child child = start(read_without_descriptors);
+
+	(void)state;
+	assert_good(&child);
+}
+
+static void wait_without_descriptors(void)
+{
+	struct vee_channel *reader = new_reader(0);
+	int fds[65];
+
+	limit_descriptors();
+	leave_descriptors(0, fds);
+	say();
+	CHECK(read_error(reader, &long_time) == EOWNERDEAD);
+}
+
+static void without_descriptors_a_death_ends_a_wait(void **state)
+{
+	struct child writer = start(writer_child), reader;
+
+	(void)state;
+	await(&writer);
+	reader = start(wait_without_descriptors);
+	await(&reader);
+	await_asleep(reader.pid);
 	kill_child(&writer);
 	assert_good(&reader);
+}
+
+static void poll_until_the_end_without_descriptors(void)
+{
+	struct vee_channel *reader = vee_channel_open(channel_path, NULL);
+	int fds[65], fd = vee_channel_poll_fd(reader);
+
+	CHECK(fd >= 0);
+	limit_descriptors();
+	leave_descriptors(0, fds);
+	CHECK(!is_readable(fd, 0));
+	say();
+	CHECK(is_readable(fd, PATIENCE_MS));
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK(read_error(reader, &none) == EPIPE);
+		CHECK(is_readable(fd, 0));
+	}
+}
+
+/* A Unix socket without a name: what libvee sends by. */
+static bool is_sender(int fd)
+{
+	struct sockaddr_un name;
+	socklen_t size = sizeof(name);
+
+	return getsockname(fd, (struct sockaddr *)&name, &size) == 0 &&
+	       name.sun_family == AF_UNIX && size == sizeof(sa_family_t);
+}
+
+/* A message a letter, the first ones without a descriptor to send by. */
+static void write_without_descriptors_at_first(void)
+{
+	struct vee_channel *writer = new_writer(0);
+	int fds[65];
+
+	/* The parent's. */
+	for (int i = 3; i < 64; i++)
+		if (is_sender(i))
+			close(i);
+	limit_descriptors();
+	leave_descriptors(0, fds);
+	for (unsigned i = 0; i < 3; i++) {
+		say();
+		await_parent();
+		write_many(writer, 1, 10);
+	}
+	close_all(fds);
+	for (;;) {
+		say();
+		await_parent();
+		write_many(writer, 1, 10);
+	}
+}
+
+static void who_polls_is_told_as_soon_as_the_writer_can(void **state)
+{
+	struct child writer = start(write_without_descriptors_at_first);
+	struct vee_channel *readers[2];
+	int fds[2];
+
+	(void)state;
+	await(&writer);
+	for (unsigned i = 0; i < 2; i++) {
+		readers[i] = new_reader(0);
+		fds[i] = vee_channel_poll_fd(readers[i]);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		write_by(&writer);
+	for (unsigned i = 0; i < 2; i++)
+		assert_false(is_readable(fds[i], 0));
+	for (unsigned i = 4; i < 10; i++) {
+		write_by(&writer);
+		for (unsigned j = 0; j < 2; j++) {
+			assert_true(is_readable(fds[j], PATIENCE_MS));
+			while (read_error(readers[j], &none) == 0)
+				;
+			assert_int_equal(stat_of(readers[j]).received, i);
+			assert_false(is_readable(fds[j], 0));
+		}
+	}
+	for (unsigned i = 0; i < 2; i++)
+		vee_channel_close(readers[i]);
+	kill_child(&writer);
+}
+
+#define POLLERS 600
+
+/* More bytes than the buffer of one socket has room for. */
+static void many_who_poll_are_told_at_once(void **state)
+{
+	static struct vee_channel *readers[POLLERS];
+	struct vee_channel *writer = new_writer(0);
+	struct rlimit limit, more;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	more = (struct rlimit){limit.rlim_max, limit.rlim_max};
+	if (limit.rlim_max < 4 * POLLERS)
+		skip();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &more), 0);
+	for (unsigned i = 0; i < POLLERS; i++) {
+		readers[i] = new_reader(0);
+		assert_true(vee_channel_poll_fd(readers[i]) >= 0);
+	}
+	for (unsigned round = 1; round <= 3; round++) {
+		write_many(writer, 1, 10);
+		for (unsigned i = 0; i < POLLERS; i++)
+			assert_true(is_readable(vee_channel_poll_fd(readers[i]), 0));
+		for (unsigned i = 0; i < POLLERS; i++) {
+			assert_int_equal(read_sound(readers[i]).sequence, round);
+			assert_false(is_readable(vee_channel_poll_fd(readers[i]), 0));
+		}
+	}
+	for (unsigned i = 0; i < POLLERS; i++)
+		vee_channel_close(readers[i]);
+	vee_channel_close(writer);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* The address of a socket has 108 bytes. */
+static void to_show_what_there_is_takes_no_descriptor(void **state)
+{
+	struct vee_channel *writer;
+	struct child reader;
+
+	(void)state;
+	snprintf(channel_path, sizeof(channel_path), "%s/%0120d", folder, 0);
+	assert_int_equal(mkdir(channel_path, 0700), 0);
+	strcat(channel_path, "/long");
+	writer = vee_channel_create(channel_path, NULL);
+	assert_non_null(writer);
+	reader = start(poll_until_the_end_without_descriptors);
+	await(&reader);
+	vee_channel_close(writer);
+	assert_good(&reader);
+	vee_channel_remove(channel_path);
 }
 
 /* A TCP connection; [1] is what the other end reads. */
@@ -1132,16 +1339,6 @@ static void connect_pair(int *ret_fds)
 	ret_fds[1] = accept(listening, NULL, NULL);
 	CHECK(ret_fds[1] >= 0);
 	close(listening);
-}
-
-/* A Unix socket without a name: what libvee sends by. */
-static bool is_sender(int fd)
-{
-	struct sockaddr_un name;
-	socklen_t size = sizeof(name);
-
-	return getsockname(fd, (struct sockaddr *)&name, &size) == 0 &&
-	       name.sun_family == AF_UNIX && size == sizeof(sa_family_t);
 }
 
 /* Some programs close all descriptors that they do not know. Then other files have those numbers. */
@@ -1216,6 +1413,11 @@ int main(int argc, char **argv)
 		TEST(a_reader_with_a_descriptor_may_wait_in_a_read),
 		TEST(a_close_closes_the_descriptor),
 		TEST(a_descriptor_tells_of_all_or_is_refused),
+		TEST(without_descriptors_nobody_is_taken_for_dead),
+		TEST(without_descriptors_a_death_ends_a_wait),
+		TEST(who_polls_is_told_as_soon_as_the_writer_can),
+		TEST(many_who_poll_are_told_at_once),
+		TEST(to_show_what_there_is_takes_no_descriptor),
 		TEST(no_byte_goes_where_a_descriptor_of_ours_was),
 	};
 

@@ -635,10 +635,15 @@ static void a_removed_channel_leaves_nothing(void **state)
 
 static int expected_error;
 
+static void become(uid_t uid)
+{
+	CHECK(setgroups(0, NULL) == 0 && setgid(uid) == 0 && setuid(uid) == 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 static void become_foreign(void)
 {
-	CHECK(setgroups(0, NULL) == 0 && setgid(FOREIGN_UID) == 0 && setuid(FOREIGN_UID) == 0);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	become(FOREIGN_UID);
 }
 
 static void skip_unless_root(void)
@@ -849,6 +854,152 @@ static void another_user_may_be_reliable_if_the_writer_says_so(void **state)
 	fill_ring(writer, 500);
 	kill_child(&reader);
 	assert_int_equal(write_error(writer, 500, &long_time), 0);
+	vee_channel_close(writer);
+}
+
+static uid_t next_uid;
+
+static void polling_user(void)
+{
+	struct vee_channel *reader;
+	int fd;
+
+	become(next_uid);
+	reader = open_path();
+	CHECK(reader);
+	fd = vee_channel_poll_fd(reader);
+	CHECK(fd >= 0 && !is_readable(fd, 0));
+	say();
+	CHECK(is_readable(fd, PATIENCE_MS));
+	CHECK(read_error(reader, &none) == 0);
+	say();
+	vee_channel_close(reader);
+}
+
+static void all_who_poll_are_told_whatever_user_they_are_of(void **state)
+{
+	struct vee_channel *writer;
+	struct child users[40];
+
+	(void)state;
+	skip_unless_root();
+	writer = create_path(RING_LEAST, 0644);
+	for (unsigned i = 0; i < COUNT(users); i++) {
+		next_uid = FOREIGN_UID + i;
+		users[i] = start(polling_user);
+		await(&users[i]);
+	}
+	write_many(writer, 1, 10);
+	for (unsigned i = 0; i < COUNT(users); i++) {
+		await(&users[i]);
+		assert_good(&users[i]);
+	}
+	vee_channel_close(writer);
+}
+
+#define PASSING 300
+
+/* More than the writer has room for; some stay until they are killed. */
+static void passing_users(void)
+{
+	CHECK(setgroups(0, NULL) == 0);
+	for (unsigned i = 0; i < PASSING; i++) {
+		struct vee_channel *reader;
+
+		CHECK(seteuid(FOREIGN_UID + i) == 0);
+		reader = open_path();
+		CHECK(reader);
+		say();
+		await_parent();
+		if (i % 8)
+			vee_channel_close(reader);
+		CHECK(seteuid(0) == 0);
+	}
+	say();
+	await_parent();
+}
+
+static bool has_said(const struct child *child)
+{
+	struct pollfd one = {child->from, POLLIN, 0};
+
+	return poll(&one, 1, 0) == 1;
+}
+
+/*
+ * The first one comes again, and one that was never there. To look into a full folder takes a while, and may take an eighth of the
+ * time only: so they may be found with a later message.
+ */
+static void users_that_are_gone_take_no_room(void **state)
+{
+	struct vee_channel *writer;
+	struct child passing, users[2];
+	int64_t end;
+
+	(void)state;
+	skip_unless_root();
+	writer = create_path(RING_LEAST, 0644);
+	passing = start(passing_users);
+	for (unsigned i = 0; i < PASSING; i++) {
+		await(&passing);
+		write_many(writer, 1, 10);
+		tell(&passing);
+	}
+	await(&passing);
+	kill_child(&passing);
+	for (unsigned i = 0; i < 2; i++) {
+		next_uid = FOREIGN_UID + i * PASSING;
+		users[i] = start(polling_user);
+		await(&users[i]);
+	}
+	end = now_ms() + PATIENCE_MS / 2;
+	while (now_ms() < end && (!has_said(&users[0]) || !has_said(&users[1]))) {
+		write_many(writer, 1, 10);
+		sleep_ms(10);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		await(&users[i]);
+		assert_good(&users[i]);
+	}
+	vee_channel_close(writer);
+}
+
+/* One of as many as a user can have polls; a message at each letter. */
+static void one_of_a_crowd(void)
+{
+	struct vee_channel *reader = NULL;
+	int fd;
+
+	become_foreign();
+	for (unsigned i = 0; i < 4096; i++) {
+		reader = open_path();
+		CHECK(reader);
+	}
+	fd = vee_channel_poll_fd(reader);
+	for (;;) {
+		say();
+		CHECK(is_readable(fd, PATIENCE_MS));
+		while (read_error(reader, &none) == 0)
+			;
+		CHECK(!is_readable(fd, 0));
+	}
+}
+
+static void the_one_who_polls_in_a_crowd_of_another_user_is_told(void **state)
+{
+	struct vee_channel *writer;
+	struct child reader;
+
+	(void)state;
+	skip_unless_root();
+	writer = create_path(RING_LEAST, 0644);
+	reader = start(one_of_a_crowd);
+	for (unsigned i = 0; i < 500; i++) {
+		await(&reader);
+		write_many(writer, 1, 10);
+	}
+	await(&reader);
+	kill_child(&reader);
 	vee_channel_close(writer);
 }
 
@@ -1400,6 +1551,9 @@ int main(int argc, char **argv)
 		TEST(the_mode_says_who_may_read),
 		TEST(the_group_may_read_by_0640),
 		TEST(another_user_may_be_reliable_if_the_writer_says_so),
+		TEST(all_who_poll_are_told_whatever_user_they_are_of),
+		TEST(users_that_are_gone_take_no_room),
+		TEST(the_one_who_polls_in_a_crowd_of_another_user_is_told),
 		TEST(a_full_file_system_is_enospc_and_no_more),
 		TEST(too_little_memory_is_enomem_and_leaves_nothing),
 		TEST(a_large_ring_takes_memory_as_it_is_written),
