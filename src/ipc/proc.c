@@ -510,6 +510,8 @@ void proc_leave(struct ipc_namespace *ns)
 	if (!proc)
 		return;
 	critical_enter();
+	/* Who died before this process ends pays first. */
+	proc_sweep(ns);
 	__atomic_store_n(&ns->proc, NULL, __ATOMIC_RELEASE);
 	remove_proc(ns, proc, proc->generation, PROC_DYING);
 	critical_leave();

@@ -282,6 +282,7 @@ void sem_unshare(struct ipc_namespace *ns)
 	struct proc *me = proc_mine(ns);
 
 	cache_forget();
+	proc_sweep(ns);
 	while (me && drop_undo(ns, me))
 		;
 }

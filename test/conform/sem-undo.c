@@ -176,6 +176,23 @@ static void undo_stops_at_zero_and_at_SEMVMX(void **state)
 	assert_values(id, 0, SEMVMX_HERE);
 }
 
+static void a_death_that_nobody_saw_comes_before_an_end(void **state)
+{
+	(void)state;
+	int id = sem_new(1, 0600);
+	struct held dead = {0}, ending = {0};
+
+	assert_int_equal(sem_set(id, 0, 10), 0);
+	HOLD(&dead, id, {0, 12, U});
+	HOLD(&ending, id, {0, -5, U});
+	assert_int_equal(SEMOP(id, {0, -15, 0}), 0);
+	pid_t pid = ending.pid;
+	assert_int_equal(held_kill(&dead), 1000 + SIGKILL);
+	assert_int_equal(held_let_go(&ending), 0);
+	assert_values(id, 5); /* 2 - 12: no lower than 0; + 5 */
+	assert_int_equal(semctl(id, 0, GETPID), pid);
+}
+
 /* --- what is noted --- */
 
 static void undo_sets_sempid_of_what_it_changes_and_otime(void **state)
@@ -1166,6 +1183,7 @@ int main(int argc, char **argv)
 		CONFORM_TEST(a_failed_operation_is_not_undone),
 		CONFORM_TEST(what_is_undone_can_not_be_told_from_what_others_did),
 		CONFORM_TEST(undo_stops_at_zero_and_at_SEMVMX),
+		CONFORM_TEST(a_death_that_nobody_saw_comes_before_an_end),
 		CONFORM_TEST(undo_sets_sempid_of_what_it_changes_and_otime),
 		CONFORM_TEST(an_end_with_nothing_to_undo_sets_otime_only),
 		CONFORM_TEST(an_end_without_the_flag_sets_nothing),

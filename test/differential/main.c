@@ -82,6 +82,29 @@ static void set_signals(void)
 
 /* --- what is seen of an object after an operation --- */
 
+/* A process has been killed since all was looked at. */
+static bool unseen_kill;
+
+static bool kills(const struct order *order)
+{
+	return order->kind == ORDER_KILL || order->kind == ORDER_KILL_QUIET ||
+	       ((order->kind == ORDER_EXIT || order->kind == ORDER_FORK_MOVE ||
+		 order->kind == ORDER_FORK_ONCE) &&
+		order->how == EXIT_KILLED);
+}
+
+static void show_slots(const struct order *order, bool all)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		const struct slot *slot = &world.slot[i];
+
+		if (slot->alive && (all || i == order->slot))
+			show_slot(&world, slot, all);
+	}
+	if (all)
+		unseen_kill = false;
+}
+
 /* Not after every operation: a look may set right what the next operation would have met. */
 static void show(const struct options *options, uint64_t number, const struct order *order)
 {
@@ -89,14 +112,16 @@ static void show(const struct options *options, uint64_t number, const struct or
 	bool all = options->verbose || ends || order->kind == ORDER_TICK ||
 		   number % ALL_SHOWN_EVERY == 0;
 
-	if (!options->verbose && plan_chance(options->seed, number, ends ? 3 : 8))
-		return;
-	for (int i = 0; i < SLOTS; i++) {
-		const struct slot *slot = &world.slot[i];
+	unseen_kill |= kills(order);
+	if (options->verbose || !plan_chance(options->seed, number, ends ? 3 : 8))
+		show_slots(order, all);
+}
 
-		if (slot->alive && (all || i == order->slot))
-			show_slot(&world, slot, all);
-	}
+/* Of two kills between which nobody looks, vee does not know which was the first. */
+static void look_before_a_kill(const struct order *order)
+{
+	if (unseen_kill && kills(order))
+		show_slots(order, true);
 }
 
 /* --- the run --- */
@@ -137,6 +162,7 @@ static void operate(const struct options *options, uint64_t number)
 	plan_order(&world, options->seed, number, &order);
 	trace_say("%llu ", (unsigned long long)number);
 	say_order(&world, &order);
+	look_before_a_kill(&order);
 	trace_say(" -> ");
 	act(&world, &order);
 	show(options, number, &order);

@@ -39,6 +39,15 @@ static struct timespec *fill_timeout(enum wait_kind wait, struct timespec *time)
 	}
 }
 
+/* It fails at once, but how soon that is depends on the machine. */
+static bool has_nowait(const struct order *order)
+{
+	for (unsigned i = 0; i < order->nsops; i++)
+		if (order->sops[i].sem_flg & IPC_NOWAIT)
+			return true;
+	return false;
+}
+
 int call_op(const struct order *order, struct reply *reply)
 {
 	struct sembuf sops[SOPS_MAX];
@@ -54,7 +63,7 @@ int call_op(const struct order *order, struct reply *reply)
 	if (order->wait == WAIT_SHORT)
 		start = now_ns();
 	rc = semtimedop(order->id, sops, order->nsops, fill_timeout(order->wait, &time));
-	if (order->wait == WAIT_SHORT && rc < 0 && errno == EAGAIN) {
+	if (order->wait == WAIT_SHORT && rc < 0 && errno == EAGAIN && !has_nowait(order)) {
 		error = errno;
 		reply->early = now_ns() - start < SHORT_WAIT_NS;
 		errno = error;
