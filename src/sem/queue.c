@@ -72,8 +72,8 @@ bool sem_queue_cancel(struct ipc_namespace *ns, struct tx *tx, struct sleeper *s
 		for (unsigned i = 0; i < q->nsops; i++)
 			word_hold(&sma->words[sops[i].sem_num]);
 		sem_take_back(ns, tx, sma, q);
+		do_smart_update(ns, tx, sma, NULL, 0, UPDATE_SWEPT, wake_q);
 	}
 	/* With interrupt, what was done for it stands: its thread is there to take note, if it comes to it. */
-	do_smart_update(ns, tx, sma, NULL, 0, UPDATE_SWEPT, wake_q);
 	return true;
 }
