@@ -247,9 +247,12 @@ enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
 		       state;
 }
 
-/* From `state` on to DYING or EXECED; false if another got there first, or the slot has a new owner. */
+/*
+ * To DYING or EXECED; false if the slot has a new owner, or its process has come back from its exec. Who is about to come back has
+ * the new generation already, while the slot still says EXECED: whoever saw these two must not undo the return.
+ */
 static bool mark(struct ipc_namespace *ns, struct proc *proc, uint32_t generation,
-		 enum proc_state to)
+		 enum proc_state seen, enum proc_state to)
 {
 	struct tx *tx;
 	bool mine;
@@ -257,7 +260,8 @@ static bool mark(struct ipc_namespace *ns, struct proc *proc, uint32_t generatio
 	if (tx_begin(&ns->arena, &tx) < 0)
 		return false;
 	tx_lock(tx, &ns->record->proc_lock);
-	mine = proc->generation == generation && proc->state != PROC_FREE;
+	mine = proc->generation == generation && proc->state != PROC_FREE &&
+	       (to == PROC_DYING || proc->state == seen || proc->state != PROC_LIVE);
 	if (mine && proc->state != PROC_DYING)
 		tx_set(tx, proc->state, to);
 	tx_commit(tx);
@@ -286,9 +290,9 @@ static void set_free(struct ipc_namespace *ns, struct proc *proc, uint32_t gener
  * so when any of them is through, all is gone.
  */
 static bool remove_proc(struct ipc_namespace *ns, struct proc *proc, uint32_t generation,
-			enum proc_state to)
+			enum proc_state seen, enum proc_state to)
 {
-	if (!mark(ns, proc, generation, to))
+	if (!mark(ns, proc, generation, seen, to))
 		return false;
 	for (unsigned i = 0; i < ARRAY_SIZE(proc_exit_hooks); i++)
 		if (proc_exit_hooks[i])
@@ -314,7 +318,7 @@ unsigned proc_sweep(struct ipc_namespace *ns)
 		now = proc_look(ns, proc);
 		if (now == PROC_DYING ||
 		    (now == PROC_EXECED && (state != now || has_leftovers(proc))))
-			n += remove_proc(ns, proc, generation, now);
+			n += remove_proc(ns, proc, generation, state, now);
 	}
 	return n;
 }
@@ -404,7 +408,7 @@ struct proc *proc_after_exec(struct ipc_namespace *ns)
 	struct proc *former = former_self(ns);
 
 	if (former)
-		remove_proc(ns, former, former->generation, PROC_EXECED);
+		remove_proc(ns, former, former->generation, PROC_LIVE, PROC_EXECED);
 	return former;
 }
 
@@ -513,7 +517,7 @@ void proc_leave(struct ipc_namespace *ns)
 	/* Who died before this process ends pays first. */
 	proc_sweep(ns);
 	__atomic_store_n(&ns->proc, NULL, __ATOMIC_RELEASE);
-	remove_proc(ns, proc, proc->generation, PROC_DYING);
+	remove_proc(ns, proc, proc->generation, PROC_LIVE, PROC_DYING);
 	critical_leave();
 }
 
@@ -546,7 +550,7 @@ void proc_fork_parent(struct ipc_namespace *ns, struct proc *embryo, uint32_t ge
 	struct tx *tx;
 
 	if (pid < 0) {
-		remove_proc(ns, embryo, generation, PROC_DYING);
+		remove_proc(ns, embryo, generation, PROC_EMBRYO, PROC_DYING);
 		return;
 	}
 	if (tx_begin(&ns->arena, &tx) < 0)
