@@ -154,11 +154,25 @@ static uint64_t my_pid_ns(void)
 	return ino;
 }
 
+/*
+ * The file is of a thread, which may have gone between open() and read(): it has no threads then. Was it the first of a process of
+ * which another thread execs, that one has taken its number: another look tells.
+ */
+static int read_life_again(int pid, struct life *ret_life)
+{
+	int ret;
+
+	do
+		ret = read_life(pid, ret_life);
+	while (ret == 0 && ret_life->threads == 0);
+	return ret;
+}
+
 /* *ret_main_exited: it lives, but its first thread does not, and /proc/PID/maps shows nothing. */
 static bool pid_is_dead(int pid, uint64_t start, bool *ret_main_exited)
 {
 	struct life life;
-	int ret = read_life(pid, &life);
+	int ret = read_life_again(pid, &life);
 
 	/* Where /proc hides the processes of other users, or no descriptor is left to look there, only kill() tells. */
 	if (ret < 0)

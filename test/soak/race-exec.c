@@ -3,10 +3,12 @@
  *
  *     race-exec [EXECS]        150; by the libc names alone
  *
- * Who looks finds that a process which owes something has exec'ed, and drops what its memory held. That must not befall the
- * program after the exec, which has just come back: its sleep ends at its time-out, and never by EINTR.
+ * Who looks finds a process that owes something and has exec'ed, or is about to. It must not take it for dead, though its first thread
+ * is, when another one execs: what it owes stays owed. And it must not take the program after the exec, which has just come back, for
+ * the one before: its sleep ends at its time-out, and never by EINTR.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,43 +22,60 @@
 enum {
 	WORKERS = 3,
 	LOOKERS = 2,
-	OWED_EVERY = 3, /* execs */
+	NAP = WORKERS, /* semaphores: one that each worker owes to, and this one */
+	SEMS,
 	NAP_NS = 300000,
 };
 
-static void exec_again(const char *id, int left)
-{
-	char number[16];
+struct job {
+	int id, worker, done, execs;
+};
 
-	snprintf(number, sizeof(number), "%d", left);
-	execl("/proc/self/exe", "race-exec", id, number, NULL);
+static void *exec_again(void *arg)
+{
+	const struct job *job = arg;
+	char text[4][16];
+
+	snprintf(text[0], sizeof(text[0]), "%d", job->id);
+	snprintf(text[1], sizeof(text[1]), "%d", job->worker);
+	snprintf(text[2], sizeof(text[2]), "%d", job->done);
+	snprintf(text[3], sizeof(text[3]), "%d", job->execs);
+	execl("/proc/self/exe", "race-exec", text[0], text[1], text[2], text[3], NULL);
 	perror("race-exec: execl");
 	_exit(1);
 }
 
-static int work(const char *id_text, int left)
+/* The program after an exec. It execs again by its first thread, or by another one. */
+static int work(struct job *job)
 {
-	struct sembuf nothing = {1, 0, IPC_NOWAIT}, nap = {0, -1, 0}, owed = {2, 1, SEM_UNDO};
+	struct sembuf nap = {NAP, -1, 0}, owed = {(unsigned short)job->worker, 1, SEM_UNDO};
 	struct timespec time = {0, NAP_NS};
-	int id = atoi(id_text);
+	pthread_t thread;
+	int value;
 
-	if (semop(id, &nothing, 1) < 0)
-		perror("race-exec: semop");
-	if (semtimedop(id, &nap, 1, &time) == 0 || errno != EAGAIN) {
-		fprintf(stderr, "race-exec: %d execs before the last one a nap ended with: %s\n",
-			left, strerror(errno));
+	if (semtimedop(job->id, &nap, 1, &time) == 0 || errno != EAGAIN) {
+		fprintf(stderr, "race-exec: after %d execs a nap ended with: %s\n", job->done,
+			strerror(errno));
 		return 1;
 	}
-	if (left % OWED_EVERY == 0 && semop(id, &owed, 1) < 0)
+	if (semop(job->id, &owed, 1) < 0)
 		perror("race-exec: semop with SEM_UNDO");
-	if (left > 0)
-		exec_again(id_text, left - 1);
-	return 0;
+	value = semctl(job->id, job->worker, GETVAL);
+	if (value != ++job->done) {
+		fprintf(stderr, "race-exec: %d is owed, not %d\n", value, job->done);
+		return 1;
+	}
+	if (job->done == job->execs)
+		return 0;
+	if (job->done % 2 || pthread_create(&thread, NULL, exec_again, job))
+		exec_again(job);
+	for (;;)
+		pause();
 }
 
 static void look(int id)
 {
-	unsigned short values[3];
+	unsigned short values[SEMS];
 	union {
 		int val;
 		unsigned short *array;
@@ -69,30 +88,36 @@ static void look(int id)
 	}
 }
 
+static pid_t start(struct job job, void (*looks)(int id))
+{
+	pid_t pid = fork();
+
+	if (pid == 0 && looks)
+		looks(job.id);
+	if (pid == 0)
+		exec_again(&job);
+	return pid;
+}
+
 int main(int argc, char **argv)
 {
-	int execs = argc > 1 ? atoi(argv[argc - 1]) : 150, id, status, failed = 0;
+	struct job job = {.execs = argc > 1 ? atoi(argv[argc - 1]) : 150};
 	pid_t worker[WORKERS], looker[LOOKERS];
-	char text[16];
+	int status, failed = 0;
 
-	if (argc > 2)
-		return work(argv[1], execs);
-	id = semget(IPC_PRIVATE, 3, 0600);
-	if (id < 0) {
+	if (argc > 4) {
+		job = (struct job){atoi(argv[1]), atoi(argv[2]), atoi(argv[3]), job.execs};
+		return work(&job);
+	}
+	job.id = semget(IPC_PRIVATE, SEMS, 0600);
+	if (job.id < 0) {
 		perror("race-exec: semget");
 		return 1;
 	}
-	snprintf(text, sizeof(text), "%d", id);
-	for (int i = 0; i < WORKERS; i++) {
-		worker[i] = fork();
-		if (worker[i] == 0)
-			exec_again(text, execs);
-	}
-	for (int i = 0; i < LOOKERS; i++) {
-		looker[i] = fork();
-		if (looker[i] == 0)
-			look(id);
-	}
+	for (; job.worker < WORKERS; job.worker++)
+		worker[job.worker] = start(job, NULL);
+	for (int i = 0; i < LOOKERS; i++)
+		looker[i] = start(job, look);
 	for (int i = 0; i < WORKERS; i++)
 		failed |= worker[i] < 0 || waitpid(worker[i], &status, 0) < 0 || status != 0;
 	for (int i = 0; i < LOOKERS; i++)
@@ -100,12 +125,12 @@ int main(int argc, char **argv)
 			kill(looker[i], SIGKILL);
 			waitpid(looker[i], &status, 0);
 		}
-	if (semctl(id, 2, GETVAL) != 0) {
-		fprintf(stderr, "race-exec: what was owed is not paid: %d\n",
-			semctl(id, 2, GETVAL));
-		failed = 1;
-	}
-	if (semctl(id, 0, IPC_RMID) < 0)
+	for (int i = 0; i < WORKERS; i++)
+		if (semctl(job.id, i, GETVAL) != 0) {
+			fprintf(stderr, "race-exec: %d is not paid\n", semctl(job.id, i, GETVAL));
+			failed = 1;
+		}
+	if (semctl(job.id, 0, IPC_RMID) < 0)
 		failed = 1;
 	return failed;
 }
