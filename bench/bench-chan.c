@@ -4,7 +4,7 @@
  * Each in its best usual configuration. pipe: 1 MiB, one read a message. seqpacket: AF_UNIX, a send buffer of 4 MiB where that is
  * allowed. mq: POSIX, as many messages as are allowed. Several readers have one of these each, all of which are written to.
  *
- * bare: what a ring of 4 MiB costs without anything that vee promises. A message of up to 56 B has a line with its flag in it; a larger
+ * bare: what a ring of 4 MiB costs without anything that vee promises. A message of 56 B has a line with its flag in it; a larger
  * one a header and data in consecutive lines. All messages of a run have one size. A reader publishes its position
  * every eighth of the ring, and nothing else keeps the writer from overwriting. Nobody sleeps.
  *

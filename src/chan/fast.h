@@ -108,10 +108,13 @@ static inline __attribute__((always_inline)) void chan_publish(struct vee_channe
 	chan_store(header->bytes, header->bytes + size);
 }
 
-/* A message with or without a time, of any size. false: there is more to do. */
+/*
+ * A message of any size. false: there is more to do. What is large has a time in front, if only the last one's again: copying to where
+ * it lies then is up to a third quicker than to 8 bytes behind the beginning of a line.
+ */
 static inline bool chan_write_quickly(struct vee_channel *channel, const void *data, size_t size)
 {
-	bool stamped = chan_stamp_is_due(channel);
+	bool due = chan_stamp_is_due(channel), stamped = due || size > CHAN_COPY_SMALL;
 	uint32_t prefix = stamped ? 16 : 8;
 	uint64_t lines = chan_lines(size + prefix);
 	char *at = chan_at(channel, channel->head);
@@ -121,10 +124,10 @@ static inline bool chan_write_quickly(struct vee_channel *channel, const void *d
 		return false;
 	if (unlikely(channel->ahead))
 		prefetch_to_write(at + (lines + channel->ahead) * CHAN_LINE);
-	if (stamped) {
+	if (due)
 		chan_set_stamp(channel, chan_clock_now(&channel->clock));
+	if (stamped)
 		*(int64_t *)(at + 8) = channel->stamp;
-	}
 	chan_copy_in(&channel->copier, at + prefix, data, size);
 	chan_publish(channel, at, chan_at(channel, channel->head + lines), lines,
 		     stamped ? CHAN_STAMPED : 0, size);
