@@ -262,8 +262,9 @@ enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
 }
 
 /*
- * To DYING or EXECED; false if the slot has a new owner, or its process has come back from its exec. Who is about to come back has
- * the new generation already, while the slot still says EXECED: whoever saw these two must not undo the return.
+ * To DYING or EXECED; false if the slot has a new owner, or has become LIVE since it was seen. Who comes back from an exec has the new
+ * generation already while the slot still says EXECED, and a child makes an embryo its own though the parent is dead: who saw
+ * the one or the other must not take the slot from them.
  */
 static bool mark(struct ipc_namespace *ns, struct proc *proc, uint32_t generation,
 		 enum proc_state seen, enum proc_state to)
@@ -275,7 +276,7 @@ static bool mark(struct ipc_namespace *ns, struct proc *proc, uint32_t generatio
 		return false;
 	tx_lock(tx, &ns->record->proc_lock);
 	mine = proc->generation == generation && proc->state != PROC_FREE &&
-	       (to == PROC_DYING || proc->state == seen || proc->state != PROC_LIVE);
+	       (proc->state != PROC_LIVE || seen == PROC_LIVE);
 	if (mine && proc->state != PROC_DYING)
 		tx_set(tx, proc->state, to);
 	tx_commit(tx);
