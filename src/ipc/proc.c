@@ -244,6 +244,7 @@ enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
 {
 	uint32_t state = load_acquire(proc->state);
 	int pid = load_acquire(proc->pid);
+	uint64_t start = load_acquire(proc->start);
 	bool exited = false;
 
 	if (state == PROC_LIVE && proc_doorbell(proc) && !rings_in_vain(ns, proc))
@@ -254,11 +255,14 @@ enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
 		return state;
 	if (state == PROC_EMBRYO)
 		return embryo_is_dead(ns, proc, pid) ? PROC_DYING : state;
-	if (pid_is_dead(pid, load_acquire(proc->start), &exited))
+	if (pid_is_dead(pid, start, &exited))
 		return PROC_DYING;
-	return state == PROC_LIVE && !exited && !proc_maps_file(pid, ns->arena.file_ino) ?
-		       PROC_EXECED :
-		       state;
+	if (state != PROC_LIVE || exited || proc_maps_file(pid, ns->arena.file_ino))
+		return state;
+	/* Its first thread may have ended in between, and its maps with it, while others live. */
+	if (pid_is_dead(pid, start, &exited))
+		return PROC_DYING;
+	return exited ? state : PROC_EXECED;
 }
 
 /*
