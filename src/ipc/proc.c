@@ -202,13 +202,16 @@ void proc_self(int *ret_pid, uint64_t *ret_start, uint64_t *ret_pid_ns)
 static bool embryo_is_dead(struct ipc_namespace *ns, const struct proc *proc, int pid)
 {
 	const struct proc *parent;
+	uint32_t life;
 	bool exited;
 
 	if (pid)
 		return pid_is_dead(pid, 0, &exited);
 	/* Before the parent knows its child's pid. If it died, the child, if any, enters anew. */
 	parent = proc_at(ns, load_acquire(proc->parent));
+	life = load_acquire(proc->parent_life);
 	return load_acquire(parent->state) != PROC_LIVE ||
+	       (life && life != load_acquire(parent->generation) + 1) ||
 	       (!proc_doorbell(parent) &&
 		pid_is_dead(load_acquire(parent->pid), load_acquire(parent->start), &exited));
 }
@@ -240,10 +243,28 @@ static bool rings_in_vain(struct ipc_namespace *ns, const struct proc *proc)
 	       proc != load_acquire(ns->proc) && os_tgkill(pid, tid, 0) == -ESRCH;
 }
 
-enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
+/* What was seen of a slot without the lock, in this order: see set_free(). */
+struct sight {
+	uint32_t generation;
+	uint32_t state;
+	int pid;
+};
+
+static struct sight see(const struct proc *proc)
 {
-	uint32_t state = load_acquire(proc->state);
-	int pid = load_acquire(proc->pid);
+	struct sight seen;
+
+	seen.generation = load_acquire(proc->generation);
+	seen.state = load_acquire(proc->state);
+	seen.pid = load_acquire(proc->pid);
+	return seen;
+}
+
+static enum proc_state look(struct ipc_namespace *ns, struct proc *proc, const struct sight *seen)
+{
+	uint32_t state = seen->state;
+	int pid = seen->pid;
+	uint64_t start = load_acquire(proc->start);
 	bool exited = false;
 
 	if (state == PROC_LIVE && proc_doorbell(proc) && !rings_in_vain(ns, proc))
@@ -254,20 +275,42 @@ enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
 		return state;
 	if (state == PROC_EMBRYO)
 		return embryo_is_dead(ns, proc, pid) ? PROC_DYING : state;
-	if (pid_is_dead(pid, load_acquire(proc->start), &exited))
+	if (pid_is_dead(pid, start, &exited))
 		return PROC_DYING;
-	return state == PROC_LIVE && !exited && !proc_maps_file(pid, ns->arena.file_ino) ?
-		       PROC_EXECED :
-		       state;
+	if (state != PROC_LIVE || exited || proc_maps_file(pid, ns->arena.file_ino))
+		return state;
+	/* Its first thread may have ended in between, and its maps with it, while others live. */
+	if (pid_is_dead(pid, start, &exited))
+		return PROC_DYING;
+	return exited ? state : PROC_EXECED;
+}
+
+enum proc_state proc_look(struct ipc_namespace *ns, struct proc *proc)
+{
+	struct sight seen = see(proc);
+
+	return look(ns, proc, &seen);
 }
 
 /*
- * To DYING or EXECED; false if the slot has a new owner, or has become LIVE since it was seen. Who comes back from an exec has the new
- * generation already while the slot still says EXECED, and a child makes an embryo its own though the parent is dead: who saw
- * the one or the other must not take the slot from them.
+ * Is what was judged by that sight still so? With proc_lock. Not if the slot has a new owner, or its process has come back from its exec;
+ * nor if an embryo's parent has noted its pid since, or the child has made it its own.
  */
-static bool mark(struct ipc_namespace *ns, struct proc *proc, uint32_t generation,
-		 enum proc_state seen, enum proc_state to)
+static bool holds(const struct proc *proc, const struct sight *seen)
+{
+	if (proc->generation != seen->generation || proc->state == PROC_FREE)
+		return false;
+	if (proc->state == PROC_DYING)
+		return true;
+	if (proc->state == seen->state)
+		return seen->state != PROC_EMBRYO || proc->pid == seen->pid;
+	/* Of a process that is dead another one may have said meanwhile that it has exec'ed. */
+	return seen->state == PROC_LIVE && proc->state == PROC_EXECED;
+}
+
+/* To DYING or EXECED; false if what was seen is no longer so. */
+static bool mark(struct ipc_namespace *ns, struct proc *proc, const struct sight *seen,
+		 enum proc_state to)
 {
 	struct tx *tx;
 	bool mine;
@@ -275,8 +318,7 @@ static bool mark(struct ipc_namespace *ns, struct proc *proc, uint32_t generatio
 	if (tx_begin(&ns->arena, &tx) < 0)
 		return false;
 	tx_lock(tx, &ns->record->proc_lock);
-	mine = proc->generation == generation && proc->state != PROC_FREE &&
-	       (proc->state != PROC_LIVE || seen == PROC_LIVE);
+	mine = holds(proc, seen);
 	if (mine && proc->state != PROC_DYING)
 		tx_set(tx, proc->state, to);
 	tx_commit(tx);
@@ -293,9 +335,10 @@ static void set_free(struct ipc_namespace *ns, struct proc *proc, uint32_t gener
 	/* While a file of it can't be unlinked, it stays for the next sweep. */
 	if (proc->generation == generation && proc_is_going(proc) && !has_leftovers(proc) &&
 	    !proc->sem_undo) {
-		tx_set(tx, proc->generation, generation + 1);
-		tx_set(tx, proc->pid, 0);
+		/* Whoever sees the new generation must not see the old state: see struct sight. */
 		tx_set(tx, proc->state, PROC_FREE);
+		tx_set(tx, proc->pid, 0);
+		tx_set(tx, proc->generation, generation + 1);
 	}
 	tx_commit(tx);
 }
@@ -304,15 +347,15 @@ static void set_free(struct ipc_namespace *ns, struct proc *proc, uint32_t gener
  * Several may remove the same process at once: each hook takes what it finds until nothing is left,
  * so when any of them is through, all is gone.
  */
-static bool remove_proc(struct ipc_namespace *ns, struct proc *proc, uint32_t generation,
-			enum proc_state seen, enum proc_state to)
+static bool remove_proc(struct ipc_namespace *ns, struct proc *proc, const struct sight *seen,
+			enum proc_state to)
 {
-	if (!mark(ns, proc, generation, seen, to))
+	if (!mark(ns, proc, seen, to))
 		return false;
 	for (unsigned i = 0; i < ARRAY_SIZE(proc_exit_hooks); i++)
 		if (proc_exit_hooks[i])
 			proc_exit_hooks[i](ns, proc);
-	set_free(ns, proc, generation);
+	set_free(ns, proc, seen->generation);
 	return true;
 }
 
@@ -323,17 +366,17 @@ unsigned proc_sweep(struct ipc_namespace *ns)
 
 	for (uint32_t i = 0; i < ready; i++) {
 		struct proc *proc = proc_at(ns, i);
-		uint32_t generation = load_acquire(proc->generation);
-		uint32_t state = load_acquire(proc->state);
+		struct sight seen = see(proc);
 		enum proc_state now;
 
-		if (state == PROC_FREE || (state == PROC_LIVE && likely(proc_doorbell(proc)) &&
-					   likely(!rings_in_vain(ns, proc))))
+		if (seen.state == PROC_FREE ||
+		    (seen.state == PROC_LIVE && likely(proc_doorbell(proc)) &&
+		     likely(!rings_in_vain(ns, proc))))
 			continue;
-		now = proc_look(ns, proc);
+		now = look(ns, proc, &seen);
 		if (now == PROC_DYING ||
-		    (now == PROC_EXECED && (state != now || has_leftovers(proc))))
-			n += remove_proc(ns, proc, generation, state, now);
+		    (now == PROC_EXECED && (seen.state != now || has_leftovers(proc))))
+			n += remove_proc(ns, proc, &seen, now);
 	}
 	return n;
 }
@@ -398,18 +441,19 @@ void proc_doorbell_take(struct ipc_namespace *ns)
 		ring_for_me(me);
 }
 
-/* What this very process had before it exec'ed, or NULL. */
-static struct proc *former_self(struct ipc_namespace *ns)
+/* What this very process had before it exec'ed, or NULL. Others may free it, and give it away, at any time. */
+static struct proc *former_self(struct ipc_namespace *ns, struct sight *ret_seen)
 {
 	struct life life = {0};
 	int pid = os_getpid();
 
 	for (uint32_t i = 0; i < slots_ready(ns); i++) {
 		struct proc *proc = proc_at(ns, i);
-		uint32_t state = load_acquire(proc->state);
+		struct sight seen = see(proc);
 
-		if (load_acquire(proc->pid) != pid || (state != PROC_LIVE && state != PROC_EXECED))
+		if (seen.pid != pid || (seen.state != PROC_LIVE && seen.state != PROC_EXECED))
 			continue;
+		*ret_seen = seen;
 		if ((life.start || read_life(0, &life) == 0) &&
 		    load_acquire(proc->start) == life.start &&
 		    load_acquire(proc->pid_ns) == my_pid_ns())
@@ -420,10 +464,11 @@ static struct proc *former_self(struct ipc_namespace *ns)
 
 struct proc *proc_after_exec(struct ipc_namespace *ns)
 {
-	struct proc *former = former_self(ns);
+	struct sight seen;
+	struct proc *former = former_self(ns, &seen);
 
 	if (former)
-		remove_proc(ns, former, former->generation, PROC_LIVE, PROC_EXECED);
+		remove_proc(ns, former, &seen, PROC_EXECED);
 	return former;
 }
 
@@ -525,6 +570,7 @@ int proc_enter(struct ipc_namespace *ns, struct proc **ret_proc)
 void proc_leave(struct ipc_namespace *ns)
 {
 	struct proc *proc = proc_mine(ns);
+	struct sight seen = {.generation = ns->proc_generation, .state = PROC_LIVE};
 
 	if (!proc)
 		return;
@@ -532,7 +578,7 @@ void proc_leave(struct ipc_namespace *ns)
 	/* Who died before this process ends pays first. */
 	proc_sweep(ns);
 	__atomic_store_n(&ns->proc, NULL, __ATOMIC_RELEASE);
-	remove_proc(ns, proc, proc->generation, PROC_LIVE, PROC_DYING);
+	remove_proc(ns, proc, &seen, PROC_DYING);
 	critical_leave();
 }
 
@@ -554,6 +600,7 @@ struct proc *proc_fork_prepare(struct ipc_namespace *ns, uint32_t *ret_generatio
 	tx_set(tx, proc->start, 0);
 	tx_set(tx, proc->pid_ns, my_pid_ns());
 	tx_set(tx, proc->parent, proc_slot(ns, me));
+	tx_set(tx, proc->parent_life, me->generation + 1);
 	tx_set(tx, proc->state, PROC_EMBRYO);
 	*ret_generation = proc->generation;
 	tx_commit(tx);
@@ -562,10 +609,11 @@ struct proc *proc_fork_prepare(struct ipc_namespace *ns, uint32_t *ret_generatio
 
 void proc_fork_parent(struct ipc_namespace *ns, struct proc *embryo, uint32_t generation, int pid)
 {
+	struct sight seen = {.generation = generation, .state = PROC_EMBRYO};
 	struct tx *tx;
 
 	if (pid < 0) {
-		remove_proc(ns, embryo, generation, PROC_EMBRYO, PROC_DYING);
+		remove_proc(ns, embryo, &seen, PROC_DYING);
 		return;
 	}
 	if (tx_begin(&ns->arena, &tx) < 0)

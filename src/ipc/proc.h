@@ -43,11 +43,12 @@ struct proc {
 	uint64_t pid_ns; /* inode of its pid namespace */
 	uint32_t parent; /* embryo: slot of the parent */
 	uint32_t generation;
-	ref_t shm_clist;   /* its attachments: struct shm_file_data; lock of the shm ids */
-	ref_t sem_undo;	   /* list_proc of its struct sem_undo; lock of the sem ids */
-	uint32_t removing; /* a segment of which it unlinks the file: see shm.h */
-	ref_t sleepers;	   /* its struct sleeper; proc_lock */
-	uint8_t pad[40];
+	ref_t shm_clist;      /* its attachments: struct shm_file_data; lock of the shm ids */
+	ref_t sem_undo;	      /* list_proc of its struct sem_undo; lock of the sem ids */
+	uint32_t removing;    /* a segment of which it unlinks the file: see shm.h */
+	ref_t sleepers;	      /* its struct sleeper; proc_lock */
+	uint32_t parent_life; /* embryo: the parent's generation + 1 */
+	uint8_t pad[36];
 };
 _Static_assert(sizeof(pthread_mutex_t) == 40, "layout");
 _Static_assert(sizeof(struct proc) == ARENA_PROC_SIZE, "layout");

@@ -7,11 +7,13 @@
 #include "shm/shm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pty.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/fsuid.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 VEE_EXPORT pid_t fork(void)
@@ -42,6 +44,40 @@ VEE_EXPORT int forkpty(int *master, char *name, const struct termios *term,
 		       const struct winsize *size)
 {
 	return fork_note_child(REAL(forkpty)(master, name, term, size));
+}
+
+static int null_for_all(void)
+{
+	struct stat st;
+	int fd = os_open("/dev/null", O_RDWR, 0);
+
+	if (fd < 0)
+		return (int)calls_return(fd);
+	if (os_fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode)) {
+		os_close(fd);
+		return (int)calls_return(-ENODEV);
+	}
+	for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+		dup2(fd, i);
+	if (fd > STDERR_FILENO)
+		os_close(fd);
+	return 0;
+}
+
+/* libc's own forks without telling us the child's pid, and ends at once: see proc_fork_parent(). */
+VEE_EXPORT int daemon(int nochdir, int noclose)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -1;
+	if (pid > 0)
+		_exit(0);
+	if (setsid() < 0)
+		return -1;
+	if (!nochdir)
+		(void)!chdir("/");
+	return noclose ? 0 : null_for_all();
 }
 
 void process_leaves(void)

@@ -286,7 +286,7 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 
 	while (load_acquire(proc->removing)) {
 		uint64_t pages = 0;
-		bool kept = false;
+		bool kept = false, all = index == 0;
 		int id = -1;
 
 		if (tx_begin(&ns->arena, &tx) < 0)
@@ -297,12 +297,16 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 			id = shp->shm_perm.id;
 			pages = shm_pages(shp);
 			kept = shp->cached;
-		} else {
+		} else if (all) {
 			tx_set(tx, proc->removing, 0);
 		}
 		tx_commit(tx);
-		if (id < 0)
+		/* Another thread may have hidden one of a lower index meanwhile. */
+		index = id < 0 ? 0 : index;
+		if (id < 0 && all)
 			return;
+		if (id < 0)
+			continue;
 		/* The id is not free: nobody makes a file of this name, and the record stays. */
 		if (unlink_file(ns, id, pages, kept) < 0)
 			return; /* the next removal, or the next sweep after our end, tries again */
