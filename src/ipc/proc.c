@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SWEEP_TRIES 3u
+
 proc_exit_fn *proc_exit_hooks[3];
 
 struct proc *proc_at(struct ipc_namespace *ns, uint32_t slot)
@@ -243,11 +245,12 @@ static bool rings_in_vain(struct ipc_namespace *ns, const struct proc *proc)
 	       proc != load_acquire(ns->proc) && os_tgkill(pid, tid, 0) == -ESRCH;
 }
 
-/* What was seen of a slot without the lock, in this order: see set_free(). */
+/* What was seen of a slot without the lock. */
 struct sight {
 	uint32_t generation;
 	uint32_t state;
 	int pid;
+	uint64_t start;
 };
 
 static struct sight see(const struct proc *proc)
@@ -257,6 +260,7 @@ static struct sight see(const struct proc *proc)
 	seen.generation = load_acquire(proc->generation);
 	seen.state = load_acquire(proc->state);
 	seen.pid = load_acquire(proc->pid);
+	seen.start = load_acquire(proc->start);
 	return seen;
 }
 
@@ -264,7 +268,7 @@ static enum proc_state look(struct ipc_namespace *ns, struct proc *proc, const s
 {
 	uint32_t state = seen->state;
 	int pid = seen->pid;
-	uint64_t start = load_acquire(proc->start);
+	uint64_t start = seen->start;
 	bool exited = false;
 
 	if (state == PROC_LIVE && proc_doorbell(proc) && !rings_in_vain(ns, proc))
@@ -302,10 +306,11 @@ static bool holds(const struct proc *proc, const struct sight *seen)
 		return false;
 	if (proc->state == PROC_DYING)
 		return true;
-	if (proc->state == seen->state)
-		return seen->state != PROC_EMBRYO || proc->pid == seen->pid;
+	if (proc->pid != seen->pid || proc->start != seen->start)
+		return false;
 	/* Of a process that is dead another one may have said meanwhile that it has exec'ed. */
-	return seen->state == PROC_LIVE && proc->state == PROC_EXECED;
+	return proc->state == seen->state ||
+	       (seen->state == PROC_LIVE && proc->state == PROC_EXECED);
 }
 
 /* To DYING or EXECED; false if what was seen is no longer so. */
@@ -335,10 +340,10 @@ static void set_free(struct ipc_namespace *ns, struct proc *proc, uint32_t gener
 	/* While a file of it can't be unlinked, it stays for the next sweep. */
 	if (proc->generation == generation && proc_is_going(proc) && !has_leftovers(proc) &&
 	    !proc->sem_undo) {
-		/* Whoever sees the new generation must not see the old state: see struct sight. */
-		tx_set(tx, proc->state, PROC_FREE);
-		tx_set(tx, proc->pid, 0);
 		tx_set(tx, proc->generation, generation + 1);
+		tx_set(tx, proc->pid, 0);
+		/* Last: who dies before leaves a slot that a sweep looks at, and so takes back what is half-done. */
+		tx_set(tx, proc->state, PROC_FREE);
 	}
 	tx_commit(tx);
 }
@@ -359,25 +364,34 @@ static bool remove_proc(struct ipc_namespace *ns, struct proc *proc, const struc
 	return true;
 }
 
-unsigned proc_sweep(struct ipc_namespace *ns)
+/* What a dead remover has left half-done is taken back when its lock is taken; then what was seen no longer holds. */
+static bool sweep_slot(struct ipc_namespace *ns, struct proc *proc)
 {
-	uint32_t ready = slots_ready(ns);
-	unsigned n = 0;
-
-	for (uint32_t i = 0; i < ready; i++) {
-		struct proc *proc = proc_at(ns, i);
+	for (unsigned tries = 0; tries < SWEEP_TRIES; tries++) {
 		struct sight seen = see(proc);
 		enum proc_state now;
 
 		if (seen.state == PROC_FREE ||
 		    (seen.state == PROC_LIVE && likely(proc_doorbell(proc)) &&
 		     likely(!rings_in_vain(ns, proc))))
-			continue;
+			return false;
 		now = look(ns, proc, &seen);
-		if (now == PROC_DYING ||
-		    (now == PROC_EXECED && (seen.state != now || has_leftovers(proc))))
-			n += remove_proc(ns, proc, &seen, now);
+		if (now != PROC_DYING &&
+		    (now != PROC_EXECED || (seen.state == now && !has_leftovers(proc))))
+			return false;
+		if (remove_proc(ns, proc, &seen, now))
+			return true;
 	}
+	return false;
+}
+
+unsigned proc_sweep(struct ipc_namespace *ns)
+{
+	uint32_t ready = slots_ready(ns);
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < ready; i++)
+		n += sweep_slot(ns, proc_at(ns, i));
 	return n;
 }
 
@@ -570,11 +584,12 @@ int proc_enter(struct ipc_namespace *ns, struct proc **ret_proc)
 void proc_leave(struct ipc_namespace *ns)
 {
 	struct proc *proc = proc_mine(ns);
-	struct sight seen = {.generation = ns->proc_generation, .state = PROC_LIVE};
+	struct sight seen;
 
 	if (!proc)
 		return;
 	critical_enter();
+	seen = see(proc);
 	/* Who died before this process ends pays first. */
 	proc_sweep(ns);
 	__atomic_store_n(&ns->proc, NULL, __ATOMIC_RELEASE);

@@ -183,7 +183,8 @@ static void times_are_those_of_the_writing(void **state)
 		write_many(writer, 1, i % 200);
 		after = clock_ns(CLOCK_REALTIME);
 		message = read_sound(reader);
-		assert_in_range(message.time_ns, before, after);
+		/* What the counter told may be some ns ahead of the clock, and is not taken back. */
+		assert_in_range(message.time_ns, before, after + 100);
 		assert_true(message.time_ns >= last);
 		last = message.time_ns;
 		assert_int_equal(stat_of(reader).time_ns, last);
