@@ -19,7 +19,7 @@ static struct guard *blocks[BLOCKS];
 static uint32_t made;	     /* guards 0 ... made - 1 have been in use */
 static uint64_t free_guards; /* a count << 32 | the first one's number + 1 */
 
-static bool installed;
+static int installed_in; /* the process */
 static uintptr_t page_size;
 /* The action that was there before; `handler` may be taken by SA_RESETHAND. */
 static struct os_action earlier;
@@ -219,12 +219,17 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 		pass_on(sig, info, context);
 }
 
-/* Two threads may do it at once: they store the same. So may the child of a fork in the middle of it. */
+/*
+ * Two threads may do it at once: they store the same. So may the child of a fork in the middle of it; and any child looks for itself, for
+ * fork copies the handlers first and the memory later.
+ */
 static bool install(void)
 {
 	struct os_action ours = {.handler = on_sigbus, .mask = ~0ull}, old;
 
-	if (likely(load_acquire(installed)))
+	int self = os_getpid();
+
+	if (likely(load_acquire(installed_in) == self))
 		return true;
 	__atomic_store_n(&page_size, (uintptr_t)sysconf(_SC_PAGESIZE), __ATOMIC_RELAXED);
 	if (os_sigaction(SIGBUS, NULL, &old) < 0)
@@ -239,7 +244,7 @@ static bool install(void)
 		if (os_sigaction(SIGBUS, &ours, NULL) < 0)
 			return false;
 	}
-	__atomic_store_n(&installed, true, __ATOMIC_RELEASE);
+	__atomic_store_n(&installed_in, self, __ATOMIC_RELEASE);
 	return true;
 }
 
