@@ -7,21 +7,17 @@
  * is, when another one execs: what it owes stays owed. And it must not take the program after the exec, which has just come back, for
  * the one before: its sleep ends at its time-out, and never by EINTR.
  */
+#include "race.h"
+
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
-#include <sys/prctl.h>
-#include <sys/sem.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum {
 	WORKERS = 3,
-	LOOKERS = 2,
 	NAP = WORKERS, /* semaphores: one that each worker owes to, and this one */
 	SEMS,
 	NAP_NS = 300000,
@@ -73,27 +69,10 @@ static int work(struct job *job)
 		pause();
 }
 
-static void look(int id)
-{
-	unsigned short values[SEMS];
-	union {
-		int val;
-		unsigned short *array;
-	} arg = {.array = values};
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;) {
-		semctl(id, 0, GETALL, arg);
-		semctl(id, 0, GETNCNT);
-	}
-}
-
-static pid_t start(struct job job, void (*looks)(int id))
+static pid_t start(struct job job)
 {
 	pid_t pid = fork();
 
-	if (pid == 0 && looks)
-		looks(job.id);
 	if (pid == 0)
 		exec_again(&job);
 	return pid;
@@ -115,16 +94,11 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (; job.worker < WORKERS; job.worker++)
-		worker[job.worker] = start(job, NULL);
-	for (int i = 0; i < LOOKERS; i++)
-		looker[i] = start(job, look);
+		worker[job.worker] = start(job);
+	start_lookers(job.id, looker);
 	for (int i = 0; i < WORKERS; i++)
 		failed |= worker[i] < 0 || waitpid(worker[i], &status, 0) < 0 || status != 0;
-	for (int i = 0; i < LOOKERS; i++)
-		if (looker[i] > 0) {
-			kill(looker[i], SIGKILL);
-			waitpid(looker[i], &status, 0);
-		}
+	stop_lookers(looker);
 	for (int i = 0; i < WORKERS; i++)
 		if (semctl(job.id, i, GETVAL) != 0) {
 			fprintf(stderr, "race-exec: %d is not paid\n", semctl(job.id, i, GETVAL));

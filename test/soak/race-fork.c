@@ -6,21 +6,19 @@
  * The parent has attached a segment that is marked for removal, and forks: by fork and _exit, or by daemon(). From the
  * fork on the child holds the segment, so it stays; and what the child comes to owe stays owed until it ends.
  */
+#include "race.h"
+
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/prctl.h>
-#include <sys/sem.h>
 #include <sys/shm.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum {
-	LOOKERS = 2,
+	OWED,
 	NAP,
 	SEMS
 };
@@ -30,7 +28,7 @@ static int set;
 /* The child, whose parent is gone or about to go. */
 static int hold(int segment, const char *at)
 {
-	struct sembuf ops[2] = {{0, 1, SEM_UNDO}, {NAP, -1, 0}};
+	struct sembuf ops[2] = {{OWED, 1, SEM_UNDO}, {NAP, -1, 0}};
 	struct timespec time = {0, 300000};
 	struct shmid_ds ds;
 
@@ -44,7 +42,7 @@ static int hold(int segment, const char *at)
 		return 'o';
 	if (semtimedop(set, &ops[1], 1, &time) == 0 || errno != EAGAIN)
 		return 'e';
-	if (semctl(set, 0, GETVAL) != 1)
+	if (semctl(set, OWED, GETVAL) != 1)
 		return 'v';
 	if (shmctl(segment, IPC_STAT, &ds) < 0)
 		return 'G';
@@ -76,21 +74,6 @@ static void parent(int round, int fd)
 	if (write(fd, &result, 1) != 1)
 		_exit(4);
 	_exit(0);
-}
-
-static void look(void)
-{
-	unsigned short values[SEMS];
-	union {
-		int val;
-		unsigned short *array;
-	} arg = {.array = values};
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;) {
-		semctl(set, 0, GETALL, arg);
-		semctl(set, 0, GETNCNT);
-	}
 }
 
 static int round_of(int round)
@@ -132,21 +115,13 @@ int main(int argc, char **argv)
 		perror("race-fork: semget");
 		return 1;
 	}
-	for (int i = 0; i < LOOKERS; i++) {
-		looker[i] = fork();
-		if (looker[i] == 0)
-			look();
-	}
+	start_lookers(set, looker);
 	for (int i = 0; i < rounds && failed < 10; i++) {
 		failed += round_of(i);
-		while (semctl(set, 0, GETVAL) != 0)
+		while (semctl(set, OWED, GETVAL) != 0)
 			waitpid(-1, &status, WNOHANG);
 	}
-	for (int i = 0; i < LOOKERS; i++)
-		if (looker[i] > 0) {
-			kill(looker[i], SIGKILL);
-			waitpid(looker[i], &status, 0);
-		}
+	stop_lookers(looker);
 	if (semctl(set, 0, IPC_RMID) < 0)
 		failed = 1;
 	return failed;

@@ -7,24 +7,20 @@
  * pthread_exit. The process lives on, so the sleep ends at its time-out, never by EINTR, and what is owed stays owed
  * until then.
  */
+#include "race.h"
+
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
-#include <sys/prctl.h>
-#include <sys/sem.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
 	OWED,
 	NAP,
 	SEMS,
-	LOOKERS = 2,
 	NAP_NS = 3000000,
 };
 
@@ -72,21 +68,6 @@ static void child(unsigned round)
 	pthread_exit(NULL);
 }
 
-static void look(void)
-{
-	unsigned short values[SEMS];
-	union {
-		int val;
-		unsigned short *array;
-	} arg = {.array = values};
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;) {
-		semctl(set, 0, GETALL, arg);
-		semctl(set, 0, GETNCNT);
-	}
-}
-
 int main(int argc, char **argv)
 {
 	int rounds = argc > 1 ? atoi(argv[1]) : 400, status, failed = 0;
@@ -97,11 +78,7 @@ int main(int argc, char **argv)
 		perror("race-leader: semget");
 		return 1;
 	}
-	for (int i = 0; i < LOOKERS; i++) {
-		looker[i] = fork();
-		if (looker[i] == 0)
-			look();
-	}
+	start_lookers(set, looker);
 	for (int i = 0; i < rounds && !failed; i++) {
 		pid_t pid = fork();
 
@@ -117,11 +94,7 @@ int main(int argc, char **argv)
 			failed = 1;
 		}
 	}
-	for (int i = 0; i < LOOKERS; i++)
-		if (looker[i] > 0) {
-			kill(looker[i], SIGKILL);
-			waitpid(looker[i], &status, 0);
-		}
+	stop_lookers(looker);
 	if (semctl(set, 0, IPC_RMID) < 0)
 		failed = 1;
 	return failed;
