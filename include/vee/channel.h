@@ -65,9 +65,9 @@ int vee_channel_timedwrite(struct vee_channel *channel, const void *data, size_t
 			   const struct timespec *timeout);
 
 /*
- * The same in place: room for size bytes in the ring, aligned to 8, that readers see once it is committed, with as many bytes as
- * that says (size, or fewer; else EINVAL, as without a reserve). The next reserve or write without a commit, or an abort, leaves no
- * trace. NULL: as for write.
+ * The same in place: room for size bytes in the ring, aligned to 8 (to 64 from 4096 bytes on), that readers see once it is
+ * committed, with as many bytes as that says (size, or fewer; else EINVAL, as without a reserve). The next reserve or write without a
+ * commit, or an abort, leaves no trace. NULL: as for write.
  */
 void *vee_channel_reserve(struct vee_channel *channel, size_t size, const struct timespec *timeout);
 int vee_channel_commit(struct vee_channel *channel, size_t size);

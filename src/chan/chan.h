@@ -225,8 +225,8 @@ void chan_count_readers(const struct vee_channel *channel, uint32_t *ret_readers
 /* --- write.c --- */
 
 int chan_begin_writing(struct vee_channel *channel);
-/* Until a message of that many bytes with its prefix fits; takes care of sections and the ring's end. */
-int chan_make_room(struct vee_channel *channel, size_t bytes, const struct timespec *timeout);
+/* Until a message of that size fits; takes care of sections and the ring's end. */
+int chan_make_room(struct vee_channel *channel, size_t size, const struct timespec *timeout);
 int chan_write(struct vee_channel *channel, const void *data, size_t size,
 	       const struct timespec *timeout);
 intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct timespec *timeout);

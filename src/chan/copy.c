@@ -15,17 +15,52 @@
 #define CAN_STREAM false
 #endif
 
-#define LINE 64u
+#define LINE  64u
+#define AHEAD 512u
 
 /* A lap also ends after so many bytes, more than caches hold. */
 #define LAP_MOST (256u << 20)
 /* After a change of ways: the rest of this lap and some more, to fill the caches, or clear them. */
 #define WARM_LAPS     8u
 #define SAMPLES_LEAST 16u /* laps: readers, too, take their time to settle */
+/* A trial of which the best of the first laps, without the first two, takes so many times as long ends there. */
+#define HOPELESS_LAPS  5u
+#define HOPELESS_TIMES 2u
+/* The way in use has become so many times slower since the last trial: that was of other times. */
+#define DRIFTED_TIMES 2u
 /* Laps from one trial to the next; doubles with each loss, so that trials cost next to nothing. */
-#define HOLD_LAPS   64u
-#define LOSSES_MOST 6u
+#define HOLD_LAPS   16u
+#define LOSSES_MOST 8u
 #define SMOOTH	    8
+
+/* At any address, in one register. */
+typedef uint64_t block __attribute__((vector_size(16), aligned(1), may_alias));
+
+static inline void copy_line(char *to, const char *from)
+{
+	const block *f = (const block *)from;
+	block *t = (block *)to, b0 = f[0], b1 = f[1], b2 = f[2], b3 = f[3];
+
+	t[0] = b0;
+	t[1] = b1;
+	t[2] = b2;
+	t[3] = b3;
+	compiler_barrier(); /* or it becomes a call of memcpy */
+}
+
+void chan_copy_by_lines(void *to, const void *from, size_t size)
+{
+	const char *f = from, *last = f + size - LINE;
+	char *t = to;
+
+	for (; f + AHEAD <= last; t += LINE, f += LINE) {
+		__builtin_prefetch(f + AHEAD);
+		copy_line(t, f);
+	}
+	for (; f < last; t += LINE, f += LINE)
+		copy_line(t, f);
+	copy_line((char *)to + size - LINE, last);
+}
 
 /* The whole lines of `to`; none of them is read from memory to be written. */
 static void stream_lines(char *to, const char *from, size_t size)
@@ -111,9 +146,9 @@ static struct chan_copy_class *class_of(struct chan_copier *copier, size_t size)
  * A lap that was interrupted says little: no sample counts for more than twice what is known, and what is known for no
  * more than twice the sample.
  */
-static void note(uint32_t *pace, uint64_t ns, size_t size)
+static void note(uint32_t *pace, double sample)
 {
-	double sample = (double)ns * 65536 / size, known = *pace;
+	double known = *pace;
 
 	if (known == 0)
 		known = sample;
@@ -121,8 +156,7 @@ static void note(uint32_t *pace, uint64_t ns, size_t size)
 		known = 2 * sample;
 	if (sample > 2 * known)
 		sample = 2 * known;
-	known += (sample - known) / SMOOTH;
-	*pace = known < 1 ? 1 : known > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)known;
+	*pace = (uint32_t)(known + (sample - known) / SMOOTH);
 }
 
 /* The band between the two is there so that equals don't take turns. */
@@ -138,7 +172,7 @@ static void next_phase(struct chan_copy_class *class, uint32_t lap)
 {
 	if (!class->trying) {
 		class->pace[!class->way] = 0;
-	} else if (other_is_better(class)) {
+	} else if (class->samples && other_is_better(class)) {
 		class->way = !class->way;
 		class->losses = 0;
 	} else if (class->losses < LOSSES_MOST) {
@@ -147,6 +181,19 @@ static void next_phase(struct chan_copy_class *class, uint32_t lap)
 	class->trying = !class->trying;
 	class->since = lap;
 	class->samples = 0;
+	class->best = UINT32_MAX;
+	class->settled = class->pace[class->way];
+}
+
+static bool is_over(const struct chan_copy_class *class, uint32_t age)
+{
+	if (class->trying && age == HOPELESS_LAPS &&
+	    class->best / HOPELESS_TIMES > class->pace[class->way])
+		return true;
+	if (class->samples < SAMPLES_LEAST)
+		return false;
+	return class->trying || age >= HOLD_LAPS << class->losses ||
+	       class->pace[class->way] / DRIFTED_TIMES > class->settled;
 }
 
 /* With a lap in one way behind it. */
@@ -154,12 +201,17 @@ static void end_lap(struct chan_copier *copier, struct chan_copy_class *class, u
 		    uint64_t bytes)
 {
 	uint32_t age = copier->lap - class->since;
+	double sample = (double)ns * 65536 / bytes;
 
-	if (age <= WARM_LAPS)
-		return;
-	note(&class->pace[class->way ^ class->trying], ns, bytes);
-	if (++class->samples >= SAMPLES_LEAST &&
-	    (class->trying || age >= HOLD_LAPS << class->losses))
+	/* Beyond a second there is nothing to tell apart. */
+	sample = sample < 1 ? 1 : sample > 1e9 ? 1e9 : sample;
+	if (age > 2 && class->best > sample)
+		class->best = (uint32_t)sample;
+	if (age > WARM_LAPS) {
+		note(&class->pace[class->way ^ class->trying], sample);
+		class->samples++;
+	}
+	if (is_over(class, age))
 		next_phase(class, copier->lap);
 }
 
@@ -170,7 +222,8 @@ void chan_copy_big(struct chan_copier *copier, void *to, const void *from, size_
 
 	if (CAN_STREAM && ns && bytes)
 		end_lap(copier, class, ns, bytes);
-	copy(class->way ^ class->trying, to, from, size);
+	copier->way = class->way ^ class->trying;
+	copy(copier->way, to, from, size);
 }
 
 /*

@@ -109,13 +109,13 @@ static inline __attribute__((always_inline)) void chan_publish(struct vee_channe
 }
 
 /*
- * A message of any size. false: there is more to do. What is large has a time in front, if only the last one's again: copying to where
- * it lies then is up to a third quicker than to 8 bytes behind the beginning of a line.
+ * A message of any size. false: there is more to do. What is not small has a time in front, if only the last one's again: copying to
+ * where it lies then is up to a third quicker than to 8 bytes behind the beginning of a line.
  */
 static inline bool chan_write_quickly(struct vee_channel *channel, const void *data, size_t size)
 {
 	bool due = chan_stamp_is_due(channel), stamped = due || size > CHAN_COPY_SMALL;
-	uint32_t prefix = stamped ? 16 : 8;
+	uint32_t prefix = chan_prefix(size, stamped);
 	uint64_t lines = chan_lines(size + prefix);
 	char *at = chan_at(channel, channel->head);
 
@@ -129,6 +129,8 @@ static inline bool chan_write_quickly(struct vee_channel *channel, const void *d
 	if (stamped)
 		*(int64_t *)(at + 8) = channel->stamp;
 	chan_copy_in(&channel->copier, at + prefix, data, size);
+	if (unlikely(channel->header->streamed != channel->copier.way))
+		chan_store(channel->header->streamed, channel->copier.way);
 	chan_publish(channel, at, chan_at(channel, channel->head + lines), lines,
 		     stamped ? CHAN_STAMPED : 0, size);
 	chan_before_sleepers(channel);
@@ -190,13 +192,14 @@ static inline bool chan_view(const struct vee_channel *channel, uint64_t pos, ui
 			     struct chan_view *ret_view)
 {
 	const char *at = chan_at(channel, pos);
-	uint32_t prefix = chan_prefix(word), size = chan_size(word);
+	bool stamped = word & CHAN_STAMPED;
+	uint32_t size = chan_size(word), prefix = chan_prefix(size, stamped);
 	uint64_t lines = chan_lines((uint64_t)prefix + size);
 
 	ret_view->data = at + prefix;
 	ret_view->size = size;
 	ret_view->after = pos + lines;
-	ret_view->time = prefix == 16 ? *(const int64_t *)(at + 8) : 0;
+	ret_view->time = stamped ? *(const int64_t *)(at + 8) : 0;
 	return (pos & (channel->lines - 1)) + lines <= channel->lines;
 }
 
@@ -259,7 +262,7 @@ static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 	if (!chan_word_is(word, channel->next) || unlikely(word & (CHAN_PAD | CHAN_EPOCH)) ||
 	    unlikely(!chan_view(channel, channel->pos, word, &view)) || unlikely(view.size > size))
 		return -EAGAIN;
-	chan_copy_out(buf, view.data, view.size);
+	chan_copy_out(buf, view.data, view.size, chan_load(channel->header->streamed));
 	/* GUARD_HIT: what was copied may be zeros from now on. */
 	if (unlikely(chan_lapped(channel, channel->pos)) || unlikely(guard_hit(channel->guard)))
 		return -EAGAIN;

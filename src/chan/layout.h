@@ -18,7 +18,7 @@
  *
  *	chan_word    8 bytes    tag (the sequence number's low half), flags, size
  *	time         8 bytes    if CHAN_STAMPED: CLOCK_REALTIME, ns
- *	data
+ *	data                    from the next line on, if it is CHAN_BIG or more
  *
  * and never wraps: where it does not fit before the end of the ring, a word with CHAN_PAD (of the same sequence number) says that
  * it starts at the ring's first line. CHAN_EPOCH: a new writer begins; its line has the epoch in place of a message.
@@ -40,7 +40,7 @@
 #include <stdbool.h>
 
 #define CHAN_MAGIC   0x312d6e6168632d76ull /* "v-chan-1", read as bytes */
-#define CHAN_VERSION 1u
+#define CHAN_VERSION 2u
 #define CHAN_PAGE    4096u
 #define CHAN_LINE    64u
 #define CHAN_RING_AT CHAN_PAGE
@@ -82,10 +82,15 @@ static inline uint32_t chan_size(uint64_t word)
 	return (uint32_t)word & CHAN_SIZE_MASK;
 }
 
+/* What is big is copied quicker to the beginning of a line, and from there. */
+#define CHAN_BIG 4096u
+
 /* Bytes before the data. */
-static inline uint32_t chan_prefix(uint64_t word)
+static inline uint32_t chan_prefix(size_t size, bool stamped)
 {
-	return (uint32_t)word & CHAN_STAMPED ? 16 : 8;
+	if (unlikely(size >= CHAN_BIG))
+		return CHAN_LINE;
+	return stamped ? 16 : 8;
 }
 
 static inline uint64_t chan_lines(uint64_t prefix_and_size)
@@ -148,7 +153,8 @@ struct chan_header {
 	uint64_t intent;
 	uint64_t
 		wait_pos; /* the writer waits, or will again, until all reliable readers are there; 0: no */
-	uint8_t pad3[40];
+	uint32_t streamed; /* the last big messages went past the writer's caches: a hint */
+	uint8_t pad3[36];
 
 	/* Line 3: on which readers sleep; grows with each wake-up. */
 	uint32_t wake;

@@ -193,7 +193,8 @@ ssize_t chan_read(struct vee_channel *channel, void *buf, size_t size,
 		message.data = buf;
 		message.lost = channel->lost_before;
 		if (view.size <= size)
-			chan_copy_out(buf, view.data, view.size);
+			chan_copy_out(buf, view.data, view.size,
+				      chan_load(channel->header->streamed));
 	} while (chan_lapped(channel, channel->pos));
 	if (ret_message)
 		*ret_message = message;

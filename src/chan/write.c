@@ -164,12 +164,18 @@ static int announce(struct vee_channel *channel, uint64_t deadline)
 	return 0;
 }
 
-int chan_make_room(struct vee_channel *channel, size_t bytes, const struct timespec *timeout)
+/* Of a message with a time. */
+static uint64_t lines_of(size_t size)
 {
-	uint64_t lines = chan_lines(bytes), deadline = chan_deadline(timeout);
+	return chan_lines(chan_prefix(size, true) + size);
+}
+
+int chan_make_room(struct vee_channel *channel, size_t size, const struct timespec *timeout)
+{
+	uint64_t lines = lines_of(size), deadline = chan_deadline(timeout);
 	int ret;
 
-	if (bytes > channel->lines * CHAN_LINE / 4 + 16)
+	if (size > channel->lines * CHAN_LINE / 4)
 		return -EMSGSIZE;
 	if (!chan_timeout_is_sound(timeout))
 		return -EINVAL;
@@ -207,7 +213,7 @@ int chan_write(struct vee_channel *channel, const void *data, size_t size,
 	int ret = begin_message(channel, size);
 
 	if (ret == 0)
-		ret = chan_make_room(channel, size + 16, timeout);
+		ret = chan_make_room(channel, size, timeout);
 	if (ret < 0)
 		return ret;
 	if (!chan_write_quickly(channel, data, size) || guard_hit(channel->guard))
@@ -221,19 +227,20 @@ intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct tim
 {
 	int ret = begin_message(channel, size);
 
-	if (ret == 0 && channel->head + chan_lines(size + 16) > channel->limit)
-		ret = chan_make_room(channel, size + 16, timeout);
+	if (ret == 0 && channel->head + lines_of(size) > channel->limit)
+		ret = chan_make_room(channel, size, timeout);
 	if (ret < 0)
 		return ret;
 	/* Whatever the caller stores there. */
-	chan_note_data(channel, channel->head + chan_lines(size + 16));
+	chan_note_data(channel, channel->head + lines_of(size));
 	channel->reserved = size + 1;
 	channel->quick = 0;
-	return (intptr_t)(chan_at(channel, channel->head) + 16);
+	return (intptr_t)(chan_at(channel, channel->head) + chan_prefix(size, true));
 }
 
 int chan_commit(struct vee_channel *channel, size_t size)
 {
+	uint32_t prefix = chan_prefix(size, true), reserved;
 	uint64_t lines;
 	char *at;
 
@@ -241,12 +248,16 @@ int chan_commit(struct vee_channel *channel, size_t size)
 		return refuse(channel);
 	if (!channel->reserved || size > channel->reserved - 1)
 		return -EINVAL;
+	reserved = chan_prefix(channel->reserved - 1, true);
 	channel->reserved = 0;
 	if (chan_stamp_is_due(channel))
 		chan_set_stamp(channel, chan_clock_now(&channel->clock));
 	at = chan_at(channel, channel->head);
+	/* It was to be a big one, and is not. */
+	if (unlikely(prefix != reserved))
+		memmove(at + prefix, at + reserved, size);
 	*(int64_t *)(at + 8) = channel->stamp;
-	lines = chan_lines(size + 16);
+	lines = lines_of(size);
 	chan_publish(channel, at, chan_at(channel, channel->head + lines), lines, CHAN_STAMPED,
 		     size);
 	chan_before_sleepers(channel);

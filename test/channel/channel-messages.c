@@ -284,10 +284,12 @@ static void less_may_be_committed(void **state)
 
 	(void)state;
 	for (uint64_t number = 1; number <= 3000; number++) {
-		size_t size = size_of(number, 1500);
-		void *at = vee_channel_reserve(writer, 2000, NULL);
+		size_t size = size_of(number, number % 2 ? 1500 : 6000);
+		size_t reserved = number % 2 ? 2000 : 6000;
+		void *at = vee_channel_reserve(writer, reserved, NULL);
 
-		fill_message(at, 2000, number);
+		assert_int_equal((uintptr_t)at % (reserved < 4096 ? 8 : 64), 0);
+		fill_message(at, reserved, number);
 		assert_int_equal(vee_channel_commit(writer, size), 0);
 		assert_int_equal(read_sound(reader).size, size);
 	}

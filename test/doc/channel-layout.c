@@ -42,6 +42,7 @@ int main(void)
 	FIELD(chan_header, floor);
 	FIELD(chan_header, intent);
 	FIELD(chan_header, wait_pos);
+	FIELD(chan_header, streamed);
 	FIELD(chan_header, wake);
 	FIELD(chan_header, seq);
 	FIELD(chan_header, bytes);
