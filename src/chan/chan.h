@@ -104,6 +104,12 @@ struct vee_channel {
 	struct chan_spin {
 		uint32_t usual_ns, failures, skipped;
 	} spin;
+	struct chan_turns {
+		bool crowded;	      /* others want the processor */
+		bool long_away;	      /* they had it for long, the last time */
+		uint64_t pos;	      /* where that was */
+		uint32_t skip, skips; /* chances of giving it away that are let pass */
+	} turns;
 	struct chan_lag lag;
 	struct chan_poll *poll;
 

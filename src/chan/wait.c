@@ -11,6 +11,12 @@
 #define SPIN_SKIPS	16u
 #define SPIN_LOOKS	128u
 #define DISTANCE_NS	100000u
+/* Giving the processor away; YIELD_LINES: to be read after a long time of that. */
+#define YIELDS		 8u
+#define YIELD_CROWDED_NS 2000u
+#define YIELD_LONG_NS	 50000u
+#define YIELD_LINES	 256u
+#define YIELD_SKIPS	 4096u
 /* A doorbell that rang while its process still ends: another look follows soon. */
 #define LOOK_FIRST_NS 200000ull
 #define LOOK_LAST_NS  20000000ull
@@ -81,18 +87,60 @@ static bool spin_briefly(struct vee_channel *channel)
 }
 
 /*
- * Looks at the next message's word for a while. After a few failures only now and then, to learn whether it pays again: it does
+ * Lets the processor's other threads run, the writer or other readers among them: that spares a sleep and a wake-up, and there is
+ * more to read at once. With nobody else there it costs little. Where others used it for long and there was little to read then, they
+ * had nothing to do with this: then not again for a while.
+ */
+static bool give_way(struct vee_channel *channel)
+{
+	struct chan_turns *turns = &channel->turns;
+	bool was_of_use = !turns->long_away || channel->pos - turns->pos >= YIELD_LINES;
+
+	turns->pos = channel->pos;
+	turns->long_away = false;
+	turns->skips = was_of_use ? turns->skips / 2 : 2 * turns->skips + SPIN_SKIPS;
+	if (turns->skips > YIELD_SKIPS)
+		turns->skips = YIELD_SKIPS;
+	if (!was_of_use)
+		turns->skip = turns->skips;
+	if (turns->skip) {
+		turns->skip--;
+		turns->crowded = false;
+		return false;
+	}
+	for (unsigned i = 0; i < YIELDS; i++) {
+		uint64_t start = os_monotonic_ns(), took;
+
+		os_yield();
+		took = os_monotonic_ns() - start;
+		turns->crowded = took >= YIELD_CROWDED_NS;
+		turns->long_away |= took >= YIELD_LONG_NS;
+		if (is_there(channel))
+			return true;
+		if (!turns->crowded)
+			break;
+	}
+	return false;
+}
+
+/*
+ * Looks at the next message's word for a while, if there is nothing better to do. After a few failures only now and then, to learn whether it pays again: it does
  * if the wait is shorter than a sleep.
  */
 static bool spin(struct vee_channel *channel)
 {
 	struct chan_spin *habit = &channel->spin;
 	uint64_t most = spin_most_ns(), start, now, budget = 4 * (habit->usual_ns + SPIN_LEAST_NS);
+	bool crowded = channel->turns.crowded;
 
+	if (crowded && give_way(channel))
+		return true;
 	if (most && spin_briefly(channel)) {
 		habit->failures = 0;
 		return true;
 	}
+	if (!crowded && give_way(channel))
+		return true;
 	if (habit->failures >= SPIN_FAILURES) {
 		if (++habit->skipped % SPIN_SKIPS)
 			return false;
