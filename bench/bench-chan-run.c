@@ -7,12 +7,14 @@
  * before= and after= are the ns of a raw round trip of one cache line between the two cores that are used, just before and just
  * after the measurement: hosts that move virtual cores about make that 90 or 450. step= is the ns of an addition, on the slower of
  * the two, before or after: where a neighbour computes on the same core it is nearly twice as much.
+ * among_ns=, alone_before= and alone_after= are what a write costs while many others have opened something, and before and after that.
  *
  * Whatever ends this process ends its children; whatever lets it clean up (the end, an error, a signal, 60 s) has it
  * remove the folder that it works in, below $VEE_BENCH_DIR or /dev/shm. All else that systems make has no name.
  */
 #include "bench-chan.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -26,7 +28,6 @@ enum {
 	PROBE_BATCHES = 21,
 	PROBE_ROUNDS = 1000,
 	PROBE_STEPS = 50000,
-	HOLDERS_MAX = 25,
 	PER_HOLDER =
 		400, /* handles; there are 1,024 descriptors where nobody has raised the limit */
 };
@@ -55,9 +56,8 @@ static const struct bench_case cases[] = {
 	{"fan-64", FAN, 64, 3, 0, 0},
 	{"ping-64", PING, 64, 1, 0, 0},
 	{"wake-64", WAKE, 64, 1, 0, 0},
-	{"write-1-reader", WRITE_ONLY, 64, 0, 1, 0},
 	{"write-1000-readers", WRITE_ONLY, 64, 0, 1000, 0},
-	{"write-10000-channels", WRITE_ONLY, 64, 0, 1, 10000},
+	{"write-10000-channels", WRITE_ONLY, 64, 0, 0, 10000},
 };
 
 struct bench {
@@ -93,7 +93,7 @@ int chan_wrong(const char *what, uint64_t is, uint64_t should)
 	return -1;
 }
 
-void *chan_new_message(size_t size)
+void *chan_new_message(void)
 {
 	void *message = NULL;
 
@@ -102,7 +102,6 @@ void *chan_new_message(size_t size)
 		return NULL;
 	}
 	memset(message, 0x5a, CHAN_SIZE_MAX);
-	(void)size;
 	return message;
 }
 
@@ -216,12 +215,14 @@ static int await_processes(struct bench *b, int n)
 	return 0;
 }
 
-/* All the processes of the measurement meet, the n-th time. */
+/* All the processes of the measurement meet, the n-th time. Many that look often would be a load. */
 static void meet(struct chan_run *r, unsigned n)
 {
 	atomic_fetch_add(&r->shared->arrived, 1);
-	while (atomic_load(&r->shared->arrived) < r->n_procs * n)
-		chan_sleep(100000);
+	for (uint64_t ns = 100000; atomic_load(&r->shared->arrived) < r->n_procs * n;
+	     chan_sleep(ns))
+		if (ns < 50000000)
+			ns *= 2;
 }
 
 /* --- the raw round trip of a line, and the cores' speed --- */
@@ -396,56 +397,93 @@ static int run_procs(struct bench *b)
 	return await_processes(b, n);
 }
 
-/* Some processes open what they do not use; the last one, which made the channel, writes. */
+/* One that opens what it does not use, and keeps it until it is told to end. */
+static int hold(struct bench *b, int n_readers, int first_channel, int n_channels)
+{
+	struct chan_lane *l = &b->lanes[0];
+
+	if (n_readers > 0 && b->system->hold_readers(l, n_readers) < 0)
+		return -1;
+	return n_channels > 0 ? b->system->hold_channels(l, first_channel, n_channels) : 0;
+}
+
+/* Before the others, with them, and after them. */
+static int write_thrice(struct bench *b, int gone)
+{
+	struct chan_shared *s = b->run.shared;
+	double ns[3];
+	char byte;
+
+	pin(b, 0);
+	if (b->system->open_writer(&b->lanes[0]) < 0)
+		return -1;
+	meet(&b->run, 1);
+	meet(&b->run, 2);
+	for (unsigned i = 0; i < 3; i++) {
+		if (b->system->write_only(&b->run, &b->lanes[0]) < 0)
+			return -1;
+		ns[i] = (double)s->write_ns / (double)s->written;
+		if (i == 2)
+			break;
+		meet(&b->run, 3 + 2 * i);
+		if (i == 0)
+			meet(&b->run, 4);
+		/* The end of the file: the last of them has none of its memory any more. */
+		else if (read(gone, &byte, 1) < 0)
+			return chan_fail("read");
+	}
+	s->alone_ns[0] = ns[0];
+	s->alone_ns[1] = ns[2];
+	s->among_ns = ns[1];
+	return 0;
+}
+
+/* What a write costs while others have opened what they do not use, and while one idle reader alone has. */
 static int run_held(struct bench *b)
 {
 	const struct bench_case *c = b->c;
-	struct chan_lane *l = &b->lanes[0];
+	int held = c->held_readers + c->held_channels, n = 2 + (held + PER_HOLDER - 1) / PER_HOLDER;
 	struct rlimit limit;
-	int held[2] = {c->held_readers, c->held_channels}, turn = 1;
+	int gone[2];
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	for (int what = 0; what < 2; what++)
-		turn += (held[what] + PER_HOLDER - 1) / PER_HOLDER;
-	b->run.n_procs = (unsigned)turn;
-	for (int what = 0; what < 2; what++) {
-		for (int first = 0; first < held[what]; first += PER_HOLDER) {
-			int n = held[what] - first < PER_HOLDER ? held[what] - first : PER_HOLDER;
-			pid_t pid = start_process(b);
+	if (pipe2(gone, O_CLOEXEC) < 0)
+		return chan_fail("pipe2");
+	b->run.n_procs = (unsigned)n;
+	for (int which = 0; which < n; which++) {
+		int first = (which - 2) * PER_HOLDER, part = held - first;
+		pid_t pid = start_process(b);
 
-			if (pid < 0)
-				return -1;
-			if (pid > 0)
-				continue;
-			meet(&b->run, 1);
-			if ((what ? b->system->hold_channels(l, first, n) :
-				    b->system->hold_readers(l, n)) < 0)
-				_exit(1);
-			meet(&b->run, 2);
-			meet(&b->run, 3);
-			_exit(0);
-		}
-	}
-
-	pid_t pid = start_process(b);
-
-	if (pid < 0)
-		return -1;
-	if (pid == 0) {
-		pin(b, 0);
-		if (b->system->open_writer(l) < 0)
-			_exit(1);
+		if (pid < 0)
+			return -1;
+		if (pid > 0)
+			continue;
+		if (which < 2)
+			close(gone[1]);
+		if (which == 0)
+			_exit(write_thrice(b, gone[0]) < 0);
+		part = part < PER_HOLDER ? part : PER_HOLDER;
 		meet(&b->run, 1);
-		meet(&b->run, 2);
-		if (b->system->write_only(&b->run, l) < 0)
+		if (which == 1 && hold(b, 1, 0, 0) < 0)
 			_exit(1);
+		meet(&b->run, 2);
 		meet(&b->run, 3);
+		if (which > 1 &&
+		    hold(b, c->held_readers ? part : 0, first, c->held_channels ? part : 0) < 0)
+			_exit(1);
+		meet(&b->run, 4);
+		meet(&b->run, 5);
+		/* The one reader stays until its parent ends. */
+		while (which == 1)
+			pause();
 		_exit(0);
 	}
-	return await_processes(b, turn);
+	close(gone[0]);
+	close(gone[1]);
+	return await_processes(b, n - 1);
 }
 
 static void report(const struct bench *b, const struct probed *before, const struct probed *after)
@@ -465,7 +503,10 @@ static void report(const struct bench *b, const struct probed *before, const str
 		       rate / c->n_readers, rate / c->n_readers * (double)c->size,
 		       lost / c->n_readers, (unsigned long long)s->written);
 	}
-	if (s->written)
+	if (c->kind == WRITE_ONLY)
+		printf(" among_ns=%.2f alone_before=%.2f alone_after=%.2f", s->among_ns,
+		       s->alone_ns[0], s->alone_ns[1]);
+	else if (s->written)
 		printf(" write_ns=%.2f", (double)s->write_ns / (double)s->written);
 	if (c->kind == PING)
 		printf(" half_ns=%.2f", s->half_round_ns);

@@ -424,7 +424,7 @@ static const struct chan_system bare_system = {.name = "bare", CHAN_SYSTEM(bare)
 
 static int copy_round(struct chan_run *r, struct chan_lane *l, bool out)
 {
-	unsigned char *piece = chan_new_message(l->size), *ring;
+	unsigned char *piece = chan_new_message(), *ring;
 	uint64_t start, n = 0, spent;
 
 	ring = mmap(NULL, CHAN_RING, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -52,6 +52,7 @@ struct chan_shared {
 	} reader[CHAN_READERS_MAX];
 	uint64_t written, write_ns;
 	double half_round_ns, wake_median_us, wake_p99_us;
+	double among_ns, alone_ns[2]; /* of a write, with others, and before and after them */
 	uint64_t wakes[CHAN_WAKES];
 };
 
@@ -149,7 +150,7 @@ CHAN_INLINE void chan_stamp(void *message, size_t size, enum chan_phase phase, u
 	*chan_last_word(message, size) = number;
 }
 
-void *chan_new_message(size_t size);
+void *chan_new_message(void);
 int chan_wrong(const char *what, uint64_t is, uint64_t should);
 
 /* --- one way --- */
@@ -202,7 +203,7 @@ CHAN_INLINE int chan_write_for(struct chan_lane *l, chan_write_fn *write, void *
 
 CHAN_INLINE int chan_stream_out(struct chan_run *r, struct chan_lane *l, chan_write_fn *write)
 {
-	void *message = chan_new_message(l->size);
+	void *message = chan_new_message();
 	uint64_t number = 0, first, start;
 
 	if (!message || chan_join_readers(r, l, write, message) < 0 ||
@@ -219,7 +220,7 @@ CHAN_INLINE int chan_stream_out(struct chan_run *r, struct chan_lane *l, chan_wr
 
 CHAN_INLINE int chan_stream_in(struct chan_run *r, struct chan_lane *l, chan_read_fn *read)
 {
-	void *message = chan_new_message(l->size);
+	void *message = chan_new_message();
 	uint64_t phase = 0, expected = 0, lost = 0, count = 0, start = 0, word, number;
 	size_t size = l->size;
 
@@ -271,7 +272,7 @@ CHAN_INLINE int chan_stream_in(struct chan_run *r, struct chan_lane *l, chan_rea
 /* What a write costs whose readers do not read. */
 CHAN_INLINE int chan_write_only(struct chan_run *r, struct chan_lane *l, chan_write_fn *write)
 {
-	void *message = chan_new_message(l->size);
+	void *message = chan_new_message();
 	uint64_t number = 0, first, start;
 
 	if (!message || chan_write_for(l, write, message, CHAN_WARM, r->warm_ns, &number) < 0)
@@ -325,7 +326,7 @@ CHAN_INLINE int chan_ping_for(struct chan_lane *there, struct chan_lane *back, c
 CHAN_INLINE int chan_ping(struct chan_run *r, struct chan_lane *there, struct chan_lane *back,
 			  chan_write_fn *write, chan_read_fn *poll)
 {
-	void *message = chan_new_message(there->size);
+	void *message = chan_new_message();
 	uint64_t number = 0, first, start;
 	ssize_t n;
 
@@ -359,7 +360,7 @@ CHAN_INLINE int chan_ping(struct chan_run *r, struct chan_lane *there, struct ch
 CHAN_INLINE int chan_pong(struct chan_run *r, struct chan_lane *there, struct chan_lane *back,
 			  chan_write_fn *write, chan_read_fn *poll)
 {
-	void *message = chan_new_message(there->size);
+	void *message = chan_new_message();
 
 	if (!message)
 		return -1;
@@ -380,7 +381,7 @@ CHAN_INLINE int chan_pong(struct chan_run *r, struct chan_lane *there, struct ch
 /* The second word of such a message is the time just before its write. */
 CHAN_INLINE int chan_wake_out(struct chan_run *r, struct chan_lane *l, chan_write_fn *write)
 {
-	void *message = chan_new_message(l->size);
+	void *message = chan_new_message();
 
 	if (!message || chan_join_readers(r, l, write, message) < 0)
 		return -1;
@@ -400,7 +401,7 @@ void chan_wake_report(struct chan_shared *shared, unsigned n);
 
 CHAN_INLINE int chan_wake_in(struct chan_run *r, struct chan_lane *l, chan_read_fn *read)
 {
-	void *message = chan_new_message(l->size);
+	void *message = chan_new_message();
 	bool joined = false;
 	unsigned n = 0;
 
