@@ -65,7 +65,7 @@ int vee_channel_timedwrite(struct vee_channel *channel, const void *data, size_t
 			   const struct timespec *timeout);
 
 /*
- * The same in place: room for size bytes in the ring, aligned to 8 (to 64 from 4096 bytes on), that readers see once it is
+ * The same in place: room for size bytes in the ring, aligned to 8 (to 64 from 1024 bytes on), that readers see once it is
  * committed, with as many bytes as that says (size, or fewer; else EINVAL, as without a reserve). The next reserve or write without a
  * commit, or an abort, leaves no trace. NULL: as for write.
  */

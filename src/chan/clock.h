@@ -2,7 +2,7 @@
  * clock.h - the time of day, for each message: CLOCK_REALTIME, without a call for each.
  *
  * What a caller sees: the time as clock_gettime() has it; never less than the time before, unless the clock was set. Of messages that
- * follow each other within BURST_NS (clock.c) all but the first may be some 20 ns off.
+ * follow each other within BURST_NS (clock.c), and what the copying takes at least, all but the first may be some 20 ns off.
  *
  * How it works: in such a burst the processor's counter is read, in half the time that clock_gettime() takes, and added to a time that
  * was read less than a tenth of a millisecond ago. How fast the counter goes is measured from one such reading to the next. Only
@@ -17,8 +17,9 @@
 struct chan_clock {
 	uint64_t ticks;	 /* of the counter, when the clock was read */
 	uint64_t window; /* as many later it is read again; 0: each time */
-	uint64_t last;	 /* ticks, of the last time */
-	uint64_t burst;	 /* as many later it is read, too */
+	uint64_t until;	 /* ticks, to which the burst lasts if there is another message */
+	uint64_t burst;	 /* as many after a message */
+	uint64_t byte;	 /* and as many more for each byte that is copied, times 2^32 */
 	uint64_t rate;	 /* ns a tick, times 2^32; 0: not known */
 	int64_t ns;
 	uint64_t quickest; /* ticks that a reading takes, undisturbed */
@@ -40,21 +41,31 @@ static inline uint64_t chan_ticks(void)
 #endif
 }
 
-/* By the counter alone; false: that will not do. */
-static inline bool chan_clock_count(struct chan_clock *clock, int64_t *ret_ns)
+static inline void chan_clock_go_on(struct chan_clock *clock, uint64_t now, size_t size)
 {
-	uint64_t now = chan_ticks(), since = now - clock->ticks, gap = now - clock->last;
+	clock->until = now + clock->burst + (size * clock->byte >> 32);
+}
 
-	if (unlikely(since >= clock->window) || unlikely(gap >= clock->burst))
+/* By the counter alone; false: that will not do. */
+static inline bool chan_clock_count(struct chan_clock *clock, size_t size, int64_t *ret_ns)
+{
+	uint64_t now = chan_ticks(), since = now - clock->ticks;
+
+	if (unlikely(since >= clock->window) || unlikely(now >= clock->until))
 		return false;
-	clock->last = now;
+	chan_clock_go_on(clock, now, size);
 	*ret_ns = clock->ns + (int64_t)(since * clock->rate >> 32);
 	return true;
 }
 
-static inline int64_t chan_clock_now(struct chan_clock *clock)
+/* Of a message; so many bytes of it will be copied between this and the next one's. */
+static inline int64_t chan_clock_now(struct chan_clock *clock, size_t size)
 {
 	int64_t ns;
 
-	return likely(chan_clock_count(clock, &ns)) ? ns : chan_clock_read(clock);
+	if (likely(chan_clock_count(clock, size, &ns)))
+		return ns;
+	ns = chan_clock_read(clock);
+	chan_clock_go_on(clock, chan_ticks(), size);
+	return ns;
 }

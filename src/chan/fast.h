@@ -125,7 +125,7 @@ static inline bool chan_write_quickly(struct vee_channel *channel, const void *d
 	if (unlikely(channel->ahead))
 		prefetch_to_write(at + (lines + channel->ahead) * CHAN_LINE);
 	if (due)
-		chan_set_stamp(channel, chan_clock_now(&channel->clock));
+		chan_set_stamp(channel, chan_clock_now(&channel->clock, size));
 	if (stamped)
 		*(int64_t *)(at + 8) = channel->stamp;
 	chan_copy_in(&channel->copier, at + prefix, data, size);

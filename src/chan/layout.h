@@ -83,7 +83,7 @@ static inline uint32_t chan_size(uint64_t word)
 }
 
 /* What is big is copied quicker to the beginning of a line, and from there. */
-#define CHAN_BIG 4096u
+#define CHAN_BIG 1024u
 
 /* Bytes before the data. */
 static inline uint32_t chan_prefix(size_t size, bool stamped)
