@@ -98,25 +98,40 @@ VEE_EXPORT void vee_channel_abort(struct vee_channel *channel)
 	channel->reserved = 0;
 }
 
+static __attribute__((noinline)) ssize_t read_more(struct vee_channel *channel, void *buf,
+						   size_t size,
+						   struct vee_channel_message *ret_message,
+						   const struct timespec *timeout)
+{
+	ssize_t n = chan_read_quickly(channel, buf, size, ret_message);
+
+	if (unlikely(n < 0))
+		n = api_result(chan_read(channel, buf, size, ret_message, timeout));
+	if (!ret_message && n >= 0 && n <= CHAN_COPY_SMALL)
+		chan_set_read_quick(channel);
+	return n;
+}
+
+static inline ssize_t read_timed(struct vee_channel *channel, void *buf, size_t size,
+				 struct vee_channel_message *ret_message,
+				 const struct timespec *timeout)
+{
+	ssize_t n = ret_message ? -1 : chan_read_small(channel, buf, size);
+
+	return likely(n >= 0) ? n : read_more(channel, buf, size, ret_message, timeout);
+}
+
 VEE_EXPORT ssize_t vee_channel_timedread(struct vee_channel *channel, void *buf, size_t size,
 					 struct vee_channel_message *ret_message,
 					 const struct timespec *timeout)
 {
-	ssize_t n = chan_read_quickly(channel, buf, size, ret_message);
-
-	if (likely(n >= 0))
-		return n;
-	return api_result(chan_read(channel, buf, size, ret_message, timeout));
+	return read_timed(channel, buf, size, ret_message, timeout);
 }
 
 VEE_EXPORT ssize_t vee_channel_read(struct vee_channel *channel, void *buf, size_t size,
 				    struct vee_channel_message *ret_message)
 {
-	ssize_t n = chan_read_quickly(channel, buf, size, ret_message);
-
-	if (likely(n >= 0))
-		return n;
-	return api_result(chan_read(channel, buf, size, ret_message, NULL));
+	return read_timed(channel, buf, size, ret_message, NULL);
 }
 
 VEE_EXPORT int vee_channel_peek(struct vee_channel *channel,

@@ -88,7 +88,9 @@ struct vee_channel {
 	struct chan_clock clock;
 
 	/* The reader's. */
-	uint64_t pos, next; /* of the message that is read next */
+	uint64_t pos, next;  /* of the message that is read next */
+	uint64_t read_quick; /* so far goes chan_read_small() */
+	uintptr_t read_lap;  /* where position 0 would be, for the positions up to there */
 	uint64_t received, lost;
 	uint64_t lost_before; /* the next message */
 	int64_t time;	      /* of the last one */

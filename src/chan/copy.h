@@ -138,6 +138,15 @@ static inline void chan_copy_in_small(void *to, const void *from, size_t size)
 #endif
 }
 
+static inline void chan_copy_out_small(void *to, const void *from, size_t size)
+{
+#ifdef CHAN_COPY_RACES
+	chan_copy_racing_out(to, from, size);
+#else
+	chan_copy_small(to, from, size, false);
+#endif
+}
+
 static inline void chan_copy_in(struct chan_copier *copier, void *to, const void *from, size_t size)
 {
 #ifdef CHAN_COPY_RACES

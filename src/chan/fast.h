@@ -281,3 +281,51 @@ static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 	chan_advance(channel, view.after, channel->next + 1);
 	return view.size;
 }
+
+/*
+ * So far goes chan_read_small(): not to the ring's end, nor to where the position has to be published. Whatever is for the next read to
+ * see sets `read_quick` to 0.
+ */
+static inline void chan_set_read_quick(struct vee_channel *channel)
+{
+	uint64_t lap = channel->pos & ~(channel->lines - 1), quick = lap + channel->lines - 1;
+
+	channel->read_quick = 0;
+	if (channel->peeked || channel->poll || channel->lost_before)
+		return;
+	if (quick > channel->published + channel->lines / 8)
+		quick = channel->published + channel->lines / 8;
+	channel->read_quick = quick;
+	channel->read_lap = (uintptr_t)channel->ring - lap * CHAN_LINE;
+}
+
+/*
+ * The same for what is no longer than CHAN_COPY_SMALL and has no time in front, for who wants the bytes alone: a leaf of few
+ * instructions, as chan_write_small() is. A writer's handle has a `read_quick` of 0.
+ */
+static inline ssize_t chan_read_small(struct vee_channel *channel, void *buf, size_t size)
+{
+	uint64_t pos = channel->pos, word, after, wait_pos;
+	const char *at = (const char *)(channel->read_lap + pos * CHAN_LINE);
+	uint32_t length;
+
+	if (unlikely(pos >= channel->read_quick) || unlikely(channel->forks != chan_forks))
+		return -EAGAIN;
+	word = load_acquire(*(const uint64_t *)at); /* CHAN_PUBLISH */
+	length = (uint32_t)word;		    /* with a flag it is a large number */
+	after = pos + chan_lines((uint64_t)length + 8);
+	if (!chan_word_is(word, channel->next) || unlikely(length > CHAN_COPY_SMALL) ||
+	    unlikely(length > size) || unlikely(after > channel->read_quick))
+		return -EAGAIN;
+	chan_copy_out_small(buf, at + 8, length);
+	/* GUARD_HIT */
+	if (unlikely(chan_lapped(channel, pos)) || unlikely(guard_hit(channel->guard)))
+		return -EAGAIN;
+	wait_pos = chan_load(channel->header->wait_pos);
+	if (unlikely(wait_pos > channel->published) && unlikely(after >= wait_pos))
+		return -EAGAIN;
+	channel->received++;
+	channel->pos = after;
+	channel->next++;
+	return length;
+}

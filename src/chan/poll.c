@@ -240,6 +240,7 @@ int chan_poll_fd(struct vee_channel *channel)
 		return -ENOMEM;
 	*poll = (struct chan_poll){.epoll = -1, .socket = -1, .pidfd = -1};
 	channel->poll = poll;
+	channel->read_quick = 0;
 	ret = open_all(channel, poll);
 	if (ret == 0)
 		ret = watch_writer(channel, poll);

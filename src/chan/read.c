@@ -150,6 +150,7 @@ static int next_message(struct vee_channel *channel, uint64_t deadline, struct c
 {
 	int ret;
 
+	channel->read_quick = 0;
 	if (!chan_is_ours(channel, false) || channel->cut_off)
 		return refuse(channel);
 	while ((ret = chan_look(channel, ret_view)) == 1) {

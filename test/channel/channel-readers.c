@@ -65,7 +65,7 @@ static void the_lost_are_said_once_and_again_after_emsgsize(void **state)
 
 #define FLOOD 1000000
 
-static void flood(void)
+static void flood_all_sizes(void)
 {
 	struct vee_channel *writer = new_writer(RING_LEAST);
 
@@ -160,9 +160,9 @@ static void peeking_reader(void)
 }
 
 /* All three are there before it begins. */
-static void flood_three(void (*const readers[3])(void))
+static void flood(void (*writes)(void), void (*const readers[3])(void))
 {
-	struct child writer = start(flood), children[3];
+	struct child writer = start(writes), children[3];
 
 	await(&writer);
 	for (unsigned i = 0; i < 3; i++)
@@ -180,7 +180,191 @@ static void no_torn_message_is_ever_read_at_full_speed(void **state)
 	void (*const readers[])(void) = {fast_reader, slow_reader, peeking_reader};
 
 	(void)state;
-	flood_three(readers);
+	flood(flood_all_sizes, readers);
+}
+
+/* --- small ones, of which nothing is asked but the bytes --- */
+
+/* 8 to 100 bytes, with and without a time in front; its number is the first word. */
+static size_t small_size(uint64_t number)
+{
+	return 8 + hash(number) % (number % 16 ? 41 : 93);
+}
+
+static void write_small(struct vee_channel *writer, uint64_t number)
+{
+	fill_message(buf, small_size(number), number);
+	memcpy(buf, &number, 8);
+	CHECK(vee_channel_write(writer, buf, small_size(number)) == 0);
+}
+
+/* Returns its number. */
+static uint64_t check_small(const char *at, size_t size)
+{
+	char whole[128];
+	uint64_t number;
+
+	memcpy(&number, at, 8);
+	fill_message(whole, size, number);
+	memcpy(whole, &number, 8);
+	CHECK(size == small_size(number) && memcmp(whole, at, size) == 0);
+	return number;
+}
+
+static struct vee_channel *new_small_writer(void)
+{
+	struct vee_channel_create_options options = {.ring_size = RING_LEAST, .stamp_every = 7};
+	struct vee_channel *writer = vee_channel_create(channel_name, &options);
+
+	CHECK(writer);
+	return writer;
+}
+
+static void flood_small(void)
+{
+	struct vee_channel *writer = new_small_writer();
+
+	say();
+	await_parent();
+	for (uint64_t number = 1; number <= FLOOD; number++)
+		write_small(writer, number);
+	vee_channel_close(writer);
+}
+
+/* Mostly the bytes alone; what is said of the others must fit. */
+static void read_small(struct vee_channel *reader, bool slow)
+{
+	struct vee_channel_message message;
+	uint64_t received = 0, number = 0, before = 0;
+	ssize_t n;
+
+	say();
+	for (;; before = number) {
+		bool asks = received % 37 == 5, peeks = received % 1009 == 7;
+
+		if (peeks) {
+			n = vee_channel_peek(reader, &message, 1, &long_time);
+			if (n < 0)
+				break;
+			memcpy(buf, message.data, message.size);
+			if (vee_channel_release(reader) > 0)
+				continue;
+			n = (ssize_t)message.size;
+		} else {
+			n = vee_channel_timedread(reader, buf, sizeof(buf), asks ? &message : NULL,
+						  &long_time);
+			if (n < 0)
+				break;
+		}
+		received++;
+		number = check_small(buf, (size_t)n);
+		CHECK(number > before);
+		if (asks || peeks)
+			CHECK(message.sequence == number && message.size == (size_t)n);
+		if (asks) {
+			struct vee_channel_stat stat = stat_of(reader);
+
+			CHECK(message.sequence == before + 1 + message.lost);
+			CHECK(stat.received == received && stat.received + stat.lost == number);
+		}
+		if (slow && received % 64 == 0)
+			sleep_ms(1);
+	}
+	CHECK(errno == EPIPE);
+	CHECK(stat_of(reader).received == received);
+	CHECK(received + stat_of(reader).lost == FLOOD);
+	vee_channel_close(reader);
+}
+
+static void fast_small_reader(void)
+{
+	read_small(new_reader(VEE_CHANNEL_OLDEST), false);
+}
+
+static void slow_small_reader(void)
+{
+	read_small(new_reader(VEE_CHANNEL_OLDEST), true);
+}
+
+static void reliable_small_reader(void)
+{
+	struct vee_channel *reader = new_reliable();
+
+	read_small(reader, false);
+}
+
+static void the_bytes_alone_are_as_sound_at_full_speed(void **state)
+{
+	void (*const readers[])(void) = {fast_small_reader, slow_small_reader,
+					 reliable_small_reader};
+
+	(void)state;
+	flood(flood_small, readers);
+}
+
+static void read_next_small(struct vee_channel *reader, uint64_t number)
+{
+	ssize_t n = vee_channel_timedread(reader, buf, sizeof(buf), NULL, &none);
+
+	CHECK(n >= 0 && check_small(buf, (size_t)n) == number);
+}
+
+/* A peek, a poll descriptor, a buffer that is too small, a new writer, a fork, between two of them. */
+static void the_bytes_alone_go_with_all_else(void **state)
+{
+	struct vee_channel *writer = new_small_writer(), *reader = new_reader(0);
+	struct vee_channel_message message;
+	struct pollfd poll_fd = {.events = POLLIN};
+	uint64_t number = 1;
+
+	(void)state;
+	for (uint64_t i = 1; i <= 5000; i++)
+		for (uint64_t k = 0; k < 300 && number < i * 10; k++, number++) {
+			write_small(writer, number);
+			switch (number % 11) {
+			case 3:
+				CHECK(vee_channel_peek(reader, &message, 1, &none) == 1);
+				CHECK(message.sequence == number);
+				if (number % 2) {
+					CHECK(vee_channel_release(reader) == 0);
+					continue;
+				}
+				break;
+			case 5:
+				assert_fails(vee_channel_read(reader, buf, 7, NULL), EMSGSIZE);
+				break;
+			case 7:
+				assert_int_equal(read_error(reader, &none), 0);
+				continue;
+			}
+			read_next_small(reader, number);
+			assert_fails(vee_channel_release(reader), EINVAL);
+			if (number % 3)
+				assert_int_equal(read_error(reader, &none), EAGAIN);
+		}
+	vee_channel_close(writer);
+	assert_int_equal(read_error(reader, &none), EPIPE);
+	writer = new_small_writer();
+	write_small(writer, number);
+	read_next_small(reader, number++);
+	write_small(writer, number);
+	CHECK(vee_channel_timedread(reader, buf, sizeof(buf), &message, &none) > 0);
+	assert_int_equal(message.sequence, number++);
+	assert_int_equal(message.epoch, 2);
+	for (unsigned i = 0; i < 3; i++) {
+		write_small(writer, number);
+		read_next_small(reader, number++);
+	}
+	poll_fd.fd = vee_channel_poll_fd(reader);
+	assert_true(poll_fd.fd >= 0);
+	for (unsigned i = 0; i < 3; i++) {
+		write_small(writer, number);
+		assert_int_equal(poll(&poll_fd, 1, 1000), 1);
+		read_next_small(reader, number++);
+		assert_int_equal(poll(&poll_fd, 1, 0), 0);
+	}
+	vee_channel_close(reader);
+	vee_channel_close(writer);
 }
 
 /* Joins and leaves while the writer is at full speed: each start is sound. */
@@ -252,7 +436,7 @@ static void a_reliable_reader_loses_nothing(void **state)
 					 reliable_flood_reader};
 
 	(void)state;
-	flood_three(readers);
+	flood(flood_all_sizes, readers);
 }
 
 static void a_writer_gives_up_at_once_or_in_time(void **state)
@@ -757,6 +941,8 @@ int main(int argc, char **argv)
 		TEST(fifteen_sixteenths_of_the_ring_behind_loses_nothing),
 		TEST(the_lost_are_said_once_and_again_after_emsgsize),
 		TEST(no_torn_message_is_ever_read_at_full_speed),
+		TEST(the_bytes_alone_are_as_sound_at_full_speed),
+		TEST(the_bytes_alone_go_with_all_else),
 		TEST(a_start_is_sound_at_full_speed),
 		TEST(a_reliable_reader_loses_nothing),
 		TEST(a_writer_gives_up_at_once_or_in_time),
