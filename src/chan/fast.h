@@ -126,9 +126,10 @@ static inline bool chan_write_quickly(struct vee_channel *channel, const void *d
 		prefetch_to_write(at + (lines + channel->ahead) * CHAN_LINE);
 	if (due)
 		chan_set_stamp(channel, chan_clock_now(&channel->clock, size));
+	chan_copy_in(&channel->copier, at + prefix, data, size);
+	/* A reader looks at this line all the time: so it is taken from there but once. */
 	if (stamped)
 		*(int64_t *)(at + 8) = channel->stamp;
-	chan_copy_in(&channel->copier, at + prefix, data, size);
 	if (unlikely(channel->header->streamed != channel->copier.way))
 		chan_store(channel->header->streamed, channel->copier.way);
 	chan_publish(channel, at, chan_at(channel, channel->head + lines), lines,
