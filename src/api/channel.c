@@ -51,7 +51,7 @@ static __attribute__((noinline)) int write_more(struct vee_channel *channel, con
 		ret = (int)api_result(chan_write(channel, data, size, timeout));
 	else if (unlikely(chan_is_wanted(channel)))
 		wake(channel);
-	if (ret == 0 && size <= CHAN_COPY_SMALL)
+	if (ret == 0 && size <= CHAN_COPY_SMALL && channel->stamp_every > 1)
 		chan_set_quick(channel);
 	return ret;
 }

@@ -301,30 +301,37 @@ static inline void chan_set_read_quick(struct vee_channel *channel)
 }
 
 /*
- * The same for what is no longer than CHAN_COPY_SMALL and has no time in front, for who wants the bytes alone: a leaf of few
- * instructions, as chan_write_small() is. A writer's handle has a `read_quick` of 0.
+ * The same for what is no longer than CHAN_COPY_SMALL, for who wants the bytes alone: a leaf of few instructions, as
+ * chan_write_small() is. A writer's handle has a `read_quick` of 0.
  */
-static inline ssize_t chan_read_small(struct vee_channel *channel, void *buf, size_t size)
+static inline __attribute__((always_inline)) ssize_t chan_read_small(struct vee_channel *channel,
+								     void *buf, size_t size)
 {
 	uint64_t pos = channel->pos, word, after, wait_pos;
 	const char *at = (const char *)(channel->read_lap + pos * CHAN_LINE);
-	uint32_t length;
+	uint32_t length, prefix;
+	int64_t time = 0;
 
 	if (unlikely(pos >= channel->read_quick) || unlikely(channel->forks != chan_forks))
 		return -EAGAIN;
 	word = load_acquire(*(const uint64_t *)at); /* CHAN_PUBLISH */
-	length = (uint32_t)word;		    /* with a flag it is a large number */
-	after = pos + chan_lines((uint64_t)length + 8);
+	length = (uint32_t)word & ~CHAN_STAMPED;    /* with another flag it is a large number */
+	prefix = word & CHAN_STAMPED ? 16 : 8;
+	after = pos + chan_lines((uint64_t)length + prefix);
 	if (!chan_word_is(word, channel->next) || unlikely(length > CHAN_COPY_SMALL) ||
 	    unlikely(length > size) || unlikely(after > channel->read_quick))
 		return -EAGAIN;
-	chan_copy_out_small(buf, at + 8, length);
+	chan_copy_out_small(buf, at + prefix, length);
+	if (word & CHAN_STAMPED)
+		time = *(const int64_t *)(at + 8);
 	/* GUARD_HIT */
 	if (unlikely(chan_lapped(channel, pos)) || unlikely(guard_hit(channel->guard)))
 		return -EAGAIN;
 	wait_pos = chan_load(channel->header->wait_pos);
 	if (unlikely(wait_pos > channel->published) && unlikely(after >= wait_pos))
 		return -EAGAIN;
+	if (time)
+		channel->time = time;
 	channel->received++;
 	channel->pos = after;
 	channel->next++;
