@@ -57,7 +57,7 @@ struct journal {
 	uint32_t length;    /* entries that count */
 	ref_t more;	    /* the entries from JOURNAL_ENTRIES on, or 0 */
 	uint32_t more_room; /* how many fit there */
-	uint8_t pad[40];
+	uint8_t pad[96 - 16 - sizeof(pthread_mutex_t)];
 	struct journal_entry entry[JOURNAL_ENTRIES];
 };
 _Static_assert(sizeof(struct journal) <= ARENA_PAGE, "a journal fits its page");

@@ -13,6 +13,8 @@
 /* Beyond what a clock that is being adjusted differs by. */
 #define STEP_NS 100000ll
 #define SMOOTH	8
+/* A tick that takes longer says too little: arm64 may count 24 millions of them a second. */
+#define TICK_MOST_NS 2ull
 /* Who looks at the clock between two messages takes longer. */
 #define BURST_NS 64ull
 /* No copy is quicker. */
@@ -50,6 +52,8 @@ static void measure(struct chan_clock *clock, uint64_t ticks, int64_t gone)
 		clock->rate = 0;
 		return;
 	}
+	if ((uint64_t)rate > TICK_MOST_NS << 32)
+		return;
 	clock->rate = (uint64_t)(known ? known + (rate - known) / SMOOTH : rate);
 	clock->window = (WINDOW_NS << 32) / clock->rate;
 	clock->burst = (BURST_NS << 32) / clock->rate;

@@ -48,9 +48,8 @@ struct proc {
 	uint32_t removing;    /* a segment of which it unlinks the file: see shm.h */
 	ref_t sleepers;	      /* its struct sleeper; proc_lock */
 	uint32_t parent_life; /* embryo: the parent's generation + 1 */
-	uint8_t pad[36];
+	uint8_t pad[ARENA_PROC_SIZE - 52 - sizeof(pthread_mutex_t)];
 };
-_Static_assert(sizeof(pthread_mutex_t) == 40, "layout");
 _Static_assert(sizeof(struct proc) == ARENA_PROC_SIZE, "layout");
 
 struct ipc_namespace;
