@@ -17,6 +17,8 @@
 #define YIELD_LONG_NS	 50000u
 #define YIELD_LINES	 256u
 #define YIELD_SKIPS	 4096u
+/* A deadline nearer than the turns of a few others. */
+#define YIELD_NEAR_NS 10000000ull
 /* A doorbell that rang while its process still ends: another look follows soon. */
 #define LOOK_FIRST_NS 200000ull
 #define LOOK_LAST_NS  20000000ull
@@ -86,60 +88,82 @@ static bool spin_briefly(struct vee_channel *channel)
 	return false;
 }
 
-/*
- * Lets the processor's other threads run, the writer or other readers among them: that spares a sleep and a wake-up, and there is
- * more to read at once. With nobody else there it costs little. Where others used it for long and there was little to read then, they
- * had nothing to do with this: then not again for a while.
- */
-static bool give_way(struct vee_channel *channel)
+/* Until there is something to read, or nobody else wants to run, or they had the processor for long. */
+static bool yield_in_turns(struct vee_channel *channel, uint64_t deadline)
 {
 	struct chan_turns *turns = &channel->turns;
-	bool was_of_use = !turns->long_away || channel->pos - turns->pos >= YIELD_LINES;
 
-	turns->pos = channel->pos;
-	turns->long_away = false;
+	turns->crowded = false;
+	for (unsigned i = 0; i < YIELDS; i++) {
+		uint64_t start = os_monotonic_ns(), took;
+
+		if (deadline < start + YIELD_NEAR_NS)
+			break;
+		os_yield();
+		took = os_monotonic_ns() - start;
+		turns->crowded = took >= YIELD_CROWDED_NS;
+		turns->long_away = took >= YIELD_LONG_NS;
+		if (is_there(channel))
+			return true;
+		if (!turns->crowded || turns->long_away)
+			break;
+	}
+	return false;
+}
+
+static void judge_long_turn(struct chan_turns *turns, uint64_t pos)
+{
+	bool was_of_use = pos - turns->pos >= YIELD_LINES;
+
 	turns->skips = was_of_use ? turns->skips / 2 : 2 * turns->skips + SPIN_SKIPS;
 	if (turns->skips > YIELD_SKIPS)
 		turns->skips = YIELD_SKIPS;
-	if (!was_of_use)
-		turns->skip = turns->skips;
+	turns->skip = was_of_use ? 0 : turns->skips;
+}
+
+/*
+ * Lets the processor's other threads run, the writer or other readers among them: that spares a sleep and a wake-up, and there is
+ * more to read at once. With nobody else there it costs little. Where others used it for long and there was little to read then, they
+ * had nothing to do with this: then not again for a while, a longer one each time. Nor with a deadline that their turn may well outlast;
+ * and, since a signal that comes meanwhile ends no wait, for one long turn at most.
+ */
+static bool give_way(struct vee_channel *channel, uint64_t deadline)
+{
+	struct chan_turns *turns = &channel->turns;
+	bool found;
+
+	if (turns->long_away)
+		judge_long_turn(turns, channel->pos);
+	turns->long_away = false;
 	if (turns->skip) {
 		turns->skip--;
 		turns->crowded = false;
 		return false;
 	}
-	for (unsigned i = 0; i < YIELDS; i++) {
-		uint64_t start = os_monotonic_ns(), took;
-
-		os_yield();
-		took = os_monotonic_ns() - start;
-		turns->crowded = took >= YIELD_CROWDED_NS;
-		turns->long_away |= took >= YIELD_LONG_NS;
-		if (is_there(channel))
-			return true;
-		if (!turns->crowded)
-			break;
-	}
-	return false;
+	turns->pos = channel->pos;
+	found = yield_in_turns(channel, deadline);
+	if (!turns->long_away)
+		turns->skips /= 2;
+	return found;
 }
 
 /*
  * Looks at the next message's word for a while, if there is nothing better to do. After a few failures only now and then, to learn whether it pays again: it does
  * if the wait is shorter than a sleep.
  */
-static bool spin(struct vee_channel *channel)
+static bool spin(struct vee_channel *channel, uint64_t deadline)
 {
 	struct chan_spin *habit = &channel->spin;
 	uint64_t most = spin_most_ns(), start, now, budget = 4 * (habit->usual_ns + SPIN_LEAST_NS);
 	bool crowded = channel->turns.crowded;
 
-	if (crowded && give_way(channel))
+	if (crowded && give_way(channel, deadline))
 		return true;
 	if (most && spin_briefly(channel)) {
 		habit->failures = 0;
 		return true;
 	}
-	if (!crowded && give_way(channel))
+	if (!crowded && give_way(channel, deadline))
 		return true;
 	if (habit->failures >= SPIN_FAILURES) {
 		if (++habit->skipped % SPIN_SKIPS)
@@ -238,7 +262,7 @@ int chan_wait(struct vee_channel *channel, uint64_t deadline)
 	uint64_t look_ns = LOOK_NS;
 	bool rang;
 
-	if (deadline && spin(channel))
+	if (deadline && spin(channel, deadline))
 		return 0;
 	if (channel->published != channel->pos)
 		chan_publish_cursor(channel);

@@ -227,8 +227,12 @@ intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct tim
 {
 	int ret = begin_message(channel, size);
 
-	if (ret == 0 && channel->head + lines_of(size) > channel->limit)
+	if (ret == 0 && channel->head + lines_of(size) > channel->limit) {
 		ret = chan_make_room(channel, size, timeout);
+		/* Less may be committed, or nothing: the next section begins where it does all the same. */
+		if (ret == 0)
+			set_limit(channel);
+	}
 	if (ret < 0)
 		return ret;
 	/* Whatever the caller stores there. */

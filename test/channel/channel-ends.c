@@ -1,6 +1,8 @@
 /* channel-ends.c - one writer at a time, its close and its death, waits and what ends them, descriptors to poll. */
 #include "common.h"
 
+#include <sched.h>
+
 /* --- one writes --- */
 
 static void two_may_not_write_at_once(void **state)
@@ -508,6 +510,67 @@ static void a_reader_gives_up_at_once_or_in_time(void **state)
 	assert_fails(vee_channel_peek(reader, &message, 1, &soon), EAGAIN);
 	assert_in_range(now_ms() - begin, 100, 5000);
 	vee_channel_close(reader);
+	vee_channel_close(writer);
+}
+
+enum {
+	HOGS = 3,
+	TRIES = 15
+};
+
+static void hog(void)
+{
+	say();
+	for (;;)
+		;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Each a reader that does not know yet that those who want its processor have nothing to write. */
+static int64_t usual_lateness(const struct timespec *timeout)
+{
+	int64_t late[TRIES];
+
+	for (unsigned i = 0; i < TRIES; i++) {
+		struct vee_channel *reader = new_reader(0);
+		int64_t start;
+
+		sleep_ms(2);
+		start = clock_ns(CLOCK_MONOTONIC);
+		assert_int_equal(read_error(reader, timeout), EAGAIN);
+		late[i] = clock_ns(CLOCK_MONOTONIC) - start - timeout->tv_nsec;
+		vee_channel_close(reader);
+	}
+	qsort(late, TRIES, sizeof(late[0]), by_value);
+	return late[TRIES / 2];
+}
+
+static void where_others_are_busy_a_reader_gives_up_in_time(void **state)
+{
+	const struct timespec at_once = {0, 10000};
+	struct vee_channel *writer = new_writer(0);
+	struct child hogs[HOGS];
+	cpu_set_t all, one;
+
+	(void)state;
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	for (unsigned i = 0; i < HOGS; i++) {
+		hogs[i] = start(hog);
+		await(&hogs[i]);
+	}
+	assert_true(usual_lateness(&at_once) < 10 * MS);
+	for (unsigned i = 0; i < HOGS; i++)
+		kill_child(&hogs[i]);
+	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
 	vee_channel_close(writer);
 }
 
@@ -1393,6 +1456,7 @@ int main(int argc, char **argv)
 		TEST(now_on_a_closed_channel_waits_for_the_next_writer),
 		TEST(now_after_a_death_waits_for_the_next_writer),
 		TEST(a_reader_gives_up_at_once_or_in_time),
+		TEST(where_others_are_busy_a_reader_gives_up_in_time),
 		TEST(a_far_deadline_does_not_overflow),
 		TEST(times_that_cannot_be_are_refused),
 		TEST(a_message_wakes_all_who_wait),

@@ -367,6 +367,33 @@ static void a_write_or_another_reserve_ends_the_first(void **state)
 	vee_channel_close(writer);
 }
 
+/* What is reserved in vain reaches over sections: they begin where they are all the same. */
+static void what_is_reserved_in_vain_costs_no_kept_message(void **state)
+{
+	struct vee_channel *writer = new_writer(RING_LEAST);
+	unsigned least = UINT32_MAX;
+
+	(void)state;
+	for (unsigned i = 0; i < 6000; i++) {
+		struct vee_channel_stat stat = stat_of(writer);
+
+		if (i > 2000 && stat.written + 1 - stat.oldest < least)
+			least = stat.written + 1 - stat.oldest;
+		if (i % 300 == 0) {
+			assert_non_null(vee_channel_reserve(writer, RING_LEAST / 4, &none));
+			if (i % 600)
+				vee_channel_abort(writer);
+			else
+				assert_int_equal(vee_channel_commit(writer, 40), 0);
+		} else {
+			write_one(writer, 40, i);
+		}
+	}
+	/* All but the quarter that was claimed, as much where that did not fit before the ring's end. */
+	assert_true(least >= RING_LEAST / 64 / 2);
+	vee_channel_close(writer);
+}
+
 static void no_more_than_reserved_is_committed_and_only_once(void **state)
 {
 	struct vee_channel *writer = new_writer(0), *reader = new_reader(0);
@@ -634,6 +661,7 @@ int main(int argc, char **argv)
 		TEST(what_is_left_behind_a_shorter_message_is_none),
 		TEST(what_is_aborted_leaves_no_trace),
 		TEST(a_write_or_another_reserve_ends_the_first),
+		TEST(what_is_reserved_in_vain_costs_no_kept_message),
 		TEST(no_more_than_reserved_is_committed_and_only_once),
 		TEST(a_close_without_a_commit_leaves_no_trace),
 		TEST(now_is_what_is_written_from_now_on),
