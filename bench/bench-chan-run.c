@@ -397,7 +397,7 @@ static int run_procs(struct bench *b)
 	return await_processes(b, n);
 }
 
-/* One that opens what it does not use, and keeps it until it is told to end. */
+/* Opens what is not used; it stays open until the process ends. */
 static int hold(struct bench *b, int n_readers, int first_channel, int n_channels)
 {
 	struct chan_lane *l = &b->lanes[0];
@@ -438,7 +438,7 @@ static int write_thrice(struct bench *b, int gone)
 	return 0;
 }
 
-/* What a write costs while others have opened what they do not use, and while one idle reader alone has. */
+/* What a write costs beside one idle reader, and while others, PER_HOLDER each, have opened what they do not use, too. */
 static int run_held(struct bench *b)
 {
 	const struct bench_case *c = b->c;

@@ -38,10 +38,10 @@ static bool is_usable(void)
 	return found;
 }
 
-/* From the reading before to this one. */
+/* From the reading before to this one: `gone` by the clock, which was not raised to what was told. */
 static void measure(struct chan_clock *clock, uint64_t ticks, int64_t gone)
 {
-	int64_t rate, known = (int64_t)clock->rate;
+	int64_t rate, known = (int64_t)clock->measured;
 
 	clock->window = 0;
 	if (gone < LEAST_NS || gone > MOST_NS || ticks <= clock->ticks)
@@ -49,31 +49,31 @@ static void measure(struct chan_clock *clock, uint64_t ticks, int64_t gone)
 	rate = (int64_t)(((uint64_t)gone << 32) / (ticks - clock->ticks));
 	/* The clock was set meanwhile, or the counter. */
 	if (rate == 0 || (known && (rate > known + known / 1024 || rate < known - known / 1024))) {
-		clock->rate = 0;
+		clock->measured = 0;
 		return;
 	}
 	if ((uint64_t)rate > TICK_MOST_NS << 32)
 		return;
-	clock->rate = (uint64_t)(known ? known + (rate - known) / SMOOTH : rate);
-	clock->window = (WINDOW_NS << 32) / clock->rate;
-	clock->burst = (BURST_NS << 32) / clock->rate;
-	clock->byte = (UINT64_MAX / BYTES_A_NS) / clock->rate;
+	clock->measured = (uint64_t)(known ? known + (rate - known) / SMOOTH : rate);
+	clock->window = (WINDOW_NS << 32) / clock->measured;
+	clock->burst = (BURST_NS << 32) / clock->measured;
+	clock->byte = (UINT64_MAX / BYTES_A_NS) / clock->measured;
 }
 
 int64_t chan_clock_read(struct chan_clock *clock)
 {
 	struct timespec now = {0, 0};
 	uint64_t ticks = chan_ticks(), took;
-	int64_t ns, told = 0;
+	int64_t read, ns, told = clock->ns;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	took = chan_ticks() - ticks;
 	ticks += took * 5 / 8; /* about when it was */
-	ns = now.tv_sec * 1000000000ll + now.tv_nsec;
+	ns = read = now.tv_sec * 1000000000ll + now.tv_nsec;
 	if (!is_usable())
 		return ns;
 	if (clock->window && ticks - clock->ticks < 2 * clock->window)
-		told = clock->ns + (int64_t)((ticks - clock->ticks) * clock->rate >> 32);
+		told += (int64_t)((ticks - clock->ticks) * clock->rate >> 32);
 	/* What was said last is not taken back. */
 	if (ns < told && told - ns < STEP_NS)
 		ns = told;
@@ -84,10 +84,13 @@ int64_t chan_clock_read(struct chan_clock *clock)
 		clock->quickest += clock->quickest / 64 + 1;
 		return ns;
 	}
-	if (ns >= clock->ns && ns - clock->ns < LEAST_NS)
+	if (read >= clock->read && read - clock->read < LEAST_NS)
 		return ns;
-	measure(clock, ticks, ns - clock->ns);
+	measure(clock, ticks, read - clock->read);
+	/* Of what it is ahead, it loses half until the next one. */
+	clock->rate = clock->measured - clock->measured / (2 * WINDOW_NS) * (uint64_t)(ns - read);
 	clock->ticks = ticks;
+	clock->read = read;
 	clock->ns = ns;
 	return ns;
 }

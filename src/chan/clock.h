@@ -2,11 +2,13 @@
  * clock.h - the time of day, for each message: CLOCK_REALTIME, without a call for each.
  *
  * What a caller sees: the time as clock_gettime() has it; never less than the time before, unless the clock was set. Of messages that
- * follow each other within BURST_NS (clock.c), and what the copying takes at least, all but the first may be some 20 ns off.
+ * follow each other within BURST_NS (clock.c), and what the copying takes at least, all but the first may be some 20 ns off; some
+ * hundred while the clock is being adjusted.
  *
  * How it works: in such a burst the processor's counter is read, in half the time that clock_gettime() takes, and added to a time that
- * was read less than a tenth of a millisecond ago. How fast the counter goes is measured from one such reading to the next. Only
- * where the kernel keeps its own time by that counter; else each time is read.
+ * was read less than a tenth of a millisecond ago. How fast the counter goes is measured from one such reading to the next;
+ * where the clock is being slowed, and what was told is ahead of it, the next times go slower yet. Only where the kernel keeps its own
+ * time by that counter; else each time is read.
  */
 #pragma once
 
@@ -15,13 +17,15 @@
 
 /* A writer's; all zeros to begin with. */
 struct chan_clock {
-	uint64_t ticks;	 /* of the counter, when the clock was read */
-	uint64_t window; /* as many later it is read again; 0: each time */
-	uint64_t until;	 /* ticks, to which the burst lasts if there is another message */
-	uint64_t burst;	 /* as many after a message */
-	uint64_t byte;	 /* and as many more for each byte that is copied, times 2^32 */
-	uint64_t rate;	 /* ns a tick, times 2^32; 0: not known */
-	int64_t ns;
+	uint64_t ticks;	   /* of the counter, when the clock was read */
+	uint64_t window;   /* as many later it is read again; 0: each time */
+	uint64_t until;	   /* ticks, to which the burst lasts if there is another message */
+	uint64_t burst;	   /* as many after a message */
+	uint64_t byte;	   /* and as many more for each byte that is copied, times 2^32 */
+	uint64_t rate;	   /* ns a tick, times 2^32, to count by until it is read again */
+	int64_t ns;	   /* what was told when the clock was read */
+	int64_t read;	   /* and what it was: the same, or less */
+	uint64_t measured; /* as `rate`, of the clock; 0: not known */
 	uint64_t quickest; /* ticks that a reading takes, undisturbed */
 };
 

@@ -1,4 +1,4 @@
-/* copy.c - big messages into the ring, the quicker way; see copy.h. */
+/* copy.c - what is not small, into the ring and out of it; see copy.h. */
 #include "chan/copy.h"
 #include "base/os.h"
 

@@ -6,8 +6,9 @@
  * do: the copy is then worth nothing, and no race in the eyes of the thread sanitizer. All stores of chan_copy_in() come
  * before any later store-release.
  *
- * How it works: what is small is copied in line, by one, two or four moves that overlap. Up to CHAN_COPY_BIG, memcpy. From there on
- * there are two ways into the ring, memcpy and stores that go past the caches; which is quicker depends on the machine, on the
+ * How it works: what is small is copied in line, by one, two or four moves that overlap. What is larger goes into
+ * the ring by memcpy, up to CHAN_COPY_BIG.
+ * From there on there are two ways, memcpy and stores that go past the caches; which is quicker depends on the machine, on the
  * size of the message, on how much of the ring the caches hold, and on whom else they serve. So a chan_copier measures both, for
  * each class of sizes. A single copy by the other way would tell little, since it finds in the caches what the way in use
  * leaves there: to a ring that fits, memcpy is the quickest, but not right after stores that went past. So the other way is put

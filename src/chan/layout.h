@@ -18,7 +18,7 @@
  *
  *	chan_word    8 bytes    tag (the sequence number's low half), flags, size
  *	time         8 bytes    if CHAN_STAMPED: CLOCK_REALTIME, ns
- *	data                    from the next line on, if it is CHAN_BIG or more
+ *	data                    from the next line on, if it is CHAN_ALIGN_FROM or more
  *
  * and never wraps: where it does not fit before the end of the ring, a word with CHAN_PAD (of the same sequence number) says that
  * it starts at the ring's first line. CHAN_EPOCH: a new writer begins; its line has the epoch in place of a message.
@@ -82,13 +82,13 @@ static inline uint32_t chan_size(uint64_t word)
 	return (uint32_t)word & CHAN_SIZE_MASK;
 }
 
-/* What is big is copied quicker to the beginning of a line, and from there. */
-#define CHAN_BIG 1024u
+/* Data of so many bytes or more begins at a line: to there, and from there, it is copied quicker. */
+#define CHAN_ALIGN_FROM 1024u
 
 /* Bytes before the data. */
 static inline uint32_t chan_prefix(size_t size, bool stamped)
 {
-	if (unlikely(size >= CHAN_BIG))
+	if (unlikely(size >= CHAN_ALIGN_FROM))
 		return CHAN_LINE;
 	return stamped ? 16 : 8;
 }
@@ -153,7 +153,7 @@ struct chan_header {
 	uint64_t intent;
 	uint64_t
 		wait_pos; /* the writer waits, or will again, until all reliable readers are there; 0: no */
-	uint32_t streamed; /* the last big messages went past the writer's caches: a hint */
+	uint32_t streamed; /* CHAN_COPY_BIG and more went past the writer's caches: a hint */
 	uint8_t pad3[36];
 
 	/* Line 3: on which readers sleep; grows with each wake-up. */

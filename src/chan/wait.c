@@ -148,8 +148,8 @@ static bool give_way(struct vee_channel *channel, uint64_t deadline)
 }
 
 /*
- * Looks at the next message's word for a while, if there is nothing better to do. After a few failures only now and then, to learn whether it pays again: it does
- * if the wait is shorter than a sleep.
+ * Looks at the next message's word for a while, and gives way: first, if others wanted the processor the last time. After a few
+ * failures it looks only now and then, to learn whether it pays again: it does if the wait is shorter than a sleep.
  */
 static bool spin(struct vee_channel *channel, uint64_t deadline)
 {

@@ -257,7 +257,7 @@ int chan_commit(struct vee_channel *channel, size_t size)
 	if (chan_stamp_is_due(channel))
 		chan_set_stamp(channel, chan_clock_now(&channel->clock, 0));
 	at = chan_at(channel, channel->head);
-	/* It was to be a big one, and is not. */
+	/* What was reserved was to begin at a line; so few bytes do not. */
 	if (unlikely(prefix != reserved))
 		memmove(at + prefix, at + reserved, size);
 	*(int64_t *)(at + 8) = channel->stamp;
