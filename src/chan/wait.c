@@ -86,28 +86,25 @@ static bool spin_briefly(struct vee_channel *channel)
 	return false;
 }
 
-/*
- * Lets the processor's other threads run, the writer or other readers among them: that spares a sleep and a wake-up, and there is
- * more to read at once. With nobody else there it costs little. Where others used it for long and there was little to read then, they
- * had nothing to do with this: then not again for a while.
- */
-static bool give_way(struct vee_channel *channel)
+/* After others had the processor for long; so many lines were read then. */
+static void judge(struct chan_turns *turns, uint64_t lines)
 {
-	struct chan_turns *turns = &channel->turns;
-	bool was_of_use = !turns->long_away || channel->pos - turns->pos >= YIELD_LINES;
-
-	turns->pos = channel->pos;
 	turns->long_away = false;
-	turns->skips = was_of_use ? turns->skips / 2 : 2 * turns->skips + SPIN_SKIPS;
+	if (lines >= YIELD_LINES) {
+		turns->skips /= 2;
+		return;
+	}
+	turns->skips = 2 * turns->skips + SPIN_SKIPS;
 	if (turns->skips > YIELD_SKIPS)
 		turns->skips = YIELD_SKIPS;
-	if (!was_of_use)
-		turns->skip = turns->skips;
-	if (turns->skip) {
-		turns->skip--;
-		turns->crowded = false;
-		return false;
-	}
+	turns->skip = turns->skips;
+}
+
+/* Until there is something, or nobody else who wants the processor. */
+static bool yield(struct vee_channel *channel)
+{
+	struct chan_turns *turns = &channel->turns;
+
 	for (unsigned i = 0; i < YIELDS; i++) {
 		uint64_t start = os_monotonic_ns(), took;
 
@@ -121,6 +118,30 @@ static bool give_way(struct vee_channel *channel)
 			break;
 	}
 	return false;
+}
+
+/*
+ * Lets the processor's other threads run, the writer or other readers among them: that spares a sleep and a wake-up, and there is
+ * more to read at once. With nobody else there it costs little. Where others used it for long and there was little to read then, they
+ * had nothing to do with this: then not again for a while, a longer one each time.
+ */
+static bool give_way(struct vee_channel *channel)
+{
+	struct chan_turns *turns = &channel->turns;
+	bool found;
+
+	if (turns->long_away)
+		judge(turns, channel->pos - turns->pos);
+	if (turns->skip) {
+		turns->skip--;
+		turns->crowded = false;
+		return false;
+	}
+	turns->pos = channel->pos;
+	found = yield(channel);
+	if (!turns->long_away)
+		turns->skips /= 2;
+	return found;
 }
 
 /*
