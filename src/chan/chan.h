@@ -180,6 +180,8 @@ uint32_t chan_doorbell_take(struct chan_doorbell *doorbell);
 bool chan_doorbell_is_left_here(const struct chan_doorbell *doorbell);
 /* false: another thread of this process took it, and holds it to its end: the memory must stay. */
 bool chan_doorbell_give(struct chan_doorbell *doorbell, uint32_t tid);
+/* Where in a mutex its word lies: not the same in all C libraries. */
+uint32_t chan_libc_word(void);
 uint32_t *chan_doorbell_word(const struct chan_doorbell *doorbell, uint32_t libc_word);
 /* The thread that holds it; 0: none. `value`: the word. */
 uint32_t chan_doorbell_tid(uint32_t value);

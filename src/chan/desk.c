@@ -3,7 +3,6 @@
  *
  * Guard: the desk's `claim`, for taking a seat. Not a lock of the file, which whoever may read it could hold.
  */
-#include "arena/arena.h"
 #include "base/os.h"
 #include "chan/fast.h"
 
@@ -380,8 +379,7 @@ static bool is_being_made(const char *path, uint64_t ino)
 void chan_clean(const char *path, uint64_t ino)
 {
 	char folder[CHAN_PATH_SIZE];
-	struct arena_lock pattern;
-	uint32_t libc_word = (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
+	uint32_t libc_word = chan_libc_word();
 	struct dirent *entry;
 	struct stat st;
 	int fd;

@@ -114,19 +114,11 @@ static int make_parent(const char *name, const char *path)
 
 /* --- the file --- */
 
-/* Where in a mutex its word lies: not the same in all C libraries. */
-static uint32_t libc_word(void)
-{
-	struct arena_lock pattern;
-
-	return (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
-}
-
 static uint64_t signature(void)
 {
 	return (uint64_t)sizeof(struct chan_header) << 48 | (uint64_t)CHAN_SECTIONS << 40 |
 	       (uint64_t)CHAN_DOORBELLS << 32 | (uint64_t)sizeof(pthread_mutex_t) << 16 |
-	       (uint64_t)libc_word() << 8 | CHAN_LINE;
+	       (uint64_t)chan_libc_word() << 8 | CHAN_LINE;
 }
 
 static const char *wrong_with(const struct chan_header *header, const struct stat *st)
@@ -219,7 +211,7 @@ static int fill_new(int fd, uint64_t ring_size, uint32_t mode, bool others_relia
 		return at;
 	header = (struct chan_header *)at;
 	header->version = CHAN_VERSION;
-	header->libc_word = libc_word();
+	header->libc_word = chan_libc_word();
 	header->ring_size = ring_size;
 	header->signature = signature();
 	header->uid = header->writer_uid = os_geteuid();

@@ -71,6 +71,13 @@ bool chan_doorbell_is_left_here(const struct chan_doorbell *doorbell)
 	return holder && os_stat(path, &st) == 0;
 }
 
+uint32_t chan_libc_word(void)
+{
+	struct arena_lock pattern;
+
+	return (char *)arena_mutex_word(&pattern.mutex) - (char *)&pattern.mutex;
+}
+
 uint32_t *chan_doorbell_word(const struct chan_doorbell *doorbell, uint32_t libc_word)
 {
 	return (uint32_t *)((char *)doorbell + libc_word % sizeof(*doorbell) / 4 * 4);
