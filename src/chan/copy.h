@@ -6,13 +6,13 @@
  * do: the copy is then worth nothing, and no race in the eyes of the thread sanitizer. All stores of chan_copy_in() come
  * before any later store-release.
  *
- * How it works: what is small is copied in line, by one, two or four moves that overlap. What is larger goes into
- * the ring by memcpy, up to CHAN_COPY_BIG.
- * From there on there are two ways, memcpy and stores that go past the caches; which is quicker depends on the machine, on the
- * size of the message, on how much of the ring the caches hold, and on whom else they serve. So a chan_copier measures both, for
- * each class of sizes. A single copy by the other way would tell little, since it finds in the caches what the way in use
- * leaves there: to a ring that fits, memcpy is the quickest, but not right after stores that went past. So the other way is put
- * to trial for whole laps of the ring, of which the first are not measured, and less often the more often it has lost.
+ * How it works: what is small is copied in line, by one, two or four moves that overlap. What is larger goes into the ring by
+ * memcpy, up to CHAN_COPY_BIG. From there on there are two ways, memcpy and stores that go past the caches; which is quicker
+ * depends on the machine, on the size of the message, on how much of the ring the caches hold, and on whom else they serve. So a
+ * chan_copier measures both, for each class of sizes. A single copy by the other way would tell little, since it finds in the
+ * caches what the way in use leaves there: to a ring that fits, memcpy is the quickest, but not right after stores that went
+ * past. So the other way is put to trial for whole laps of the ring, of which the first are not measured, and less often the
+ * more often it has lost.
  *
  * What is measured is how long a lap takes, with all the waiting for readers that it has: they find in memory, not in a cache, what
  * went past the caches. So that way must also be better by a quarter. A trial that goes twice as slowly ends early; one is due at once

@@ -117,14 +117,17 @@ static void each_way_is_tried(void **state)
 		LAP = 10
 	};
 	struct chan_copier copier = {0};
+	unsigned n[2] = {0, 0};
 
 	(void)state;
-	for (int round = 0; round < 3000; round++)
+	for (int round = 0; round < 3000; round++) {
 		in(&copier, to_room + 256 + round % LAP * SIZE, from_room + round, SIZE);
+		n[copier.way]++;
+	}
 #if !defined(CHAN_COPY_RACES) && (defined(__x86_64__) || defined(__aarch64__))
 	assert_int_equal(copier.lap, 3000 / LAP - 1);
-	assert_true(copier.classes[0].pace[CHAN_COPY_CACHED] > 0);
-	assert_true(copier.classes[0].pace[CHAN_COPY_STREAMED] > 0);
+	/* How long the trial takes depends on how it goes. */
+	assert_true(n[CHAN_COPY_CACHED] > 0 && n[CHAN_COPY_STREAMED] > 0);
 	assert_int_equal(copier.classes[1].samples, 0);
 #endif
 }
