@@ -28,9 +28,9 @@
 #define HOPELESS_TIMES 2u
 /* The way in use has become so many times slower since the last trial: that was of other times. */
 #define DRIFTED_TIMES 2u
-/* Laps from one trial to the next; four times as many with each loss, so that trials cost next to nothing. */
+/* Laps from one trial to the next; 16 times as many with each loss, so that trials cost next to nothing. */
 #define HOLD_LAPS   16u
-#define LOSSES_MOST 4u
+#define LOSSES_MOST 2u
 #define SMOOTH	    8
 
 /* At any address, in one register. */
@@ -192,7 +192,7 @@ static bool is_over(const struct chan_copy_class *class, uint32_t age)
 		return true;
 	if (class->samples < SAMPLES_LEAST)
 		return false;
-	return class->trying || age >= HOLD_LAPS << 2 * class->losses ||
+	return class->trying || age >= HOLD_LAPS << 4 * class->losses ||
 	       class->pace[class->way] / DRIFTED_TIMES > class->settled;
 }
 
