@@ -226,7 +226,6 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 static bool install(void)
 {
 	struct os_action ours = {.handler = on_sigbus, .mask = ~0ull}, old;
-
 	int self = os_getpid();
 
 	if (likely(load_acquire(installed_in) == self))

@@ -35,6 +35,9 @@
 #define CHAN_COPY_RACES 1
 #endif
 #endif
+#ifndef CHAN_COPY_RACES
+#define CHAN_COPY_RACES 0
+#endif
 
 #define CHAN_COPY_SMALL	  64u
 #define CHAN_COPY_LINES	  512u /* from here on line by line, out of the ring */
@@ -132,49 +135,37 @@ static inline __attribute__((always_inline)) void chan_copy_small(void *to, cons
 /* size <= CHAN_COPY_SMALL; calls nothing. */
 static inline void chan_copy_in_small(void *to, const void *from, size_t size)
 {
-#ifdef CHAN_COPY_RACES
-	chan_copy_racing_in(to, from, size);
-#else
-	chan_copy_small(to, from, size, true);
-#endif
+	if (CHAN_COPY_RACES)
+		chan_copy_racing_in(to, from, size);
+	else
+		chan_copy_small(to, from, size, true);
 }
 
 static inline void chan_copy_out_small(void *to, const void *from, size_t size)
 {
-#ifdef CHAN_COPY_RACES
-	chan_copy_racing_out(to, from, size);
-#else
-	chan_copy_small(to, from, size, false);
-#endif
+	if (CHAN_COPY_RACES)
+		chan_copy_racing_out(to, from, size);
+	else
+		chan_copy_small(to, from, size, false);
 }
 
 static inline void chan_copy_in(struct chan_copier *copier, void *to, const void *from, size_t size)
 {
-#ifdef CHAN_COPY_RACES
-	(void)copier;
-	chan_copy_racing_in(to, from, size);
-#else
-	if (likely(size <= CHAN_COPY_SMALL))
+	if (likely(size <= CHAN_COPY_SMALL) || CHAN_COPY_RACES)
 		chan_copy_in_small(to, from, size);
 	else if (likely(size < CHAN_COPY_BIG))
 		__builtin_memcpy(to, from, size);
 	else
 		chan_copy_big(copier, to, from, size);
-#endif
 }
 
 /* streamed: its writer let big messages go past the caches. */
 static inline void chan_copy_out(void *to, const void *from, size_t size, bool streamed)
 {
-#ifdef CHAN_COPY_RACES
-	(void)streamed;
-	chan_copy_racing_out(to, from, size);
-#else
-	if (likely(size <= CHAN_COPY_SMALL))
-		chan_copy_small(to, from, size, false);
+	if (likely(size <= CHAN_COPY_SMALL) || CHAN_COPY_RACES)
+		chan_copy_out_small(to, from, size);
 	else if (size < CHAN_COPY_LINES || (streamed && size >= CHAN_COPY_BIG))
 		__builtin_memcpy(to, from, size);
 	else
 		chan_copy_by_lines(to, from, size);
-#endif
 }

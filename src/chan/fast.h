@@ -188,6 +188,14 @@ static inline bool chan_lapped(const struct vee_channel *channel, uint64_t pos)
 	return chan_load(channel->header->floor) > pos;
 }
 
+/* Is there anything to read, or to be told? */
+static inline bool chan_is_there(const struct vee_channel *channel)
+{
+	uint64_t word = load_acquire(*chan_word_at(channel, channel->pos)); /* CHAN_PUBLISH */
+
+	return chan_word_is(word, channel->next) || chan_lapped(channel, channel->pos);
+}
+
 /* What the word of position pos says lies in the ring. false: that can't be. */
 static inline bool chan_view(const struct vee_channel *channel, uint64_t pos, uint64_t word,
 			     struct chan_view *ret_view)

@@ -198,10 +198,7 @@ static void drain(struct chan_poll *poll)
 
 static bool has_something(const struct vee_channel *channel)
 {
-	uint64_t word = load_acquire(*chan_word_at(channel, channel->pos));
-
-	return chan_word_is(word, channel->next) || chan_lapped(channel, channel->pos) ||
-	       chan_end(channel) < 0 || guard_hit(channel->guard);
+	return chan_is_there(channel) || chan_end(channel) < 0 || guard_hit(channel->guard);
 }
 
 void chan_poll_arm(struct vee_channel *channel)

@@ -63,13 +63,6 @@ static bool no_waitv;
 
 /* --- the reader --- */
 
-static bool is_there(const struct vee_channel *channel)
-{
-	uint64_t word = load_acquire(*chan_word_at(channel, channel->pos));
-
-	return chan_word_is(word, channel->next) || chan_lapped(channel, channel->pos);
-}
-
 static void pause_for(unsigned pauses)
 {
 	for (unsigned i = 0; i < pauses; i++)
@@ -81,7 +74,7 @@ static bool spin_briefly(struct vee_channel *channel)
 {
 	chan_lag(&channel->lag, channel->pos, channel->lines, &channel->header->floor);
 	for (unsigned i = 0; i < SPIN_LOOKS; i++) {
-		if (is_there(channel))
+		if (chan_is_there(channel))
 			return true;
 		pause_for(i / 16);
 	}
@@ -103,7 +96,7 @@ static bool yield_in_turns(struct vee_channel *channel, uint64_t deadline)
 		took = os_monotonic_ns() - start;
 		turns->crowded = took >= YIELD_CROWDED_NS;
 		turns->long_away = took >= YIELD_LONG_NS;
-		if (is_there(channel))
+		if (chan_is_there(channel))
 			return true;
 		if (!turns->crowded || turns->long_away)
 			break;
@@ -175,7 +168,7 @@ static bool spin(struct vee_channel *channel, uint64_t deadline)
 	start = now = os_monotonic_ns();
 	for (; now - start < budget; now = os_monotonic_ns()) {
 		for (unsigned i = 0; i < 8; i++) {
-			if (is_there(channel)) {
+			if (chan_is_there(channel)) {
 				habit->usual_ns = (7 * habit->usual_ns + (now - start)) / 8;
 				if (now - start < SPIN_GOOD_NS)
 					habit->failures = 0;
@@ -272,7 +265,7 @@ int chan_wait(struct vee_channel *channel, uint64_t deadline)
 		uint64_t now, until;
 		int ret = chan_end(channel);
 
-		if (is_there(channel))
+		if (chan_is_there(channel))
 			return 0;
 		if (guard_hit(channel->guard))
 			return -EIO;
@@ -287,7 +280,7 @@ int chan_wait(struct vee_channel *channel, uint64_t deadline)
 		if (until > deadline)
 			until = deadline;
 		ret = sleep_once(channel, wake, until, &rang);
-		if (is_there(channel))
+		if (chan_is_there(channel))
 			return 0;
 		if (ret == -EINTR)
 			return ret;

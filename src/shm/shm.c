@@ -302,11 +302,12 @@ void shm_unlink_removed(struct ipc_namespace *ns, uint32_t slot)
 		}
 		tx_commit(tx);
 		/* Another thread may have hidden one of a lower index meanwhile. */
-		index = id < 0 ? 0 : index;
-		if (id < 0 && all)
-			return;
-		if (id < 0)
+		if (id < 0) {
+			if (all)
+				return;
+			index = 0;
 			continue;
+		}
 		/* The id is not free: nobody makes a file of this name, and the record stays. */
 		if (unlink_file(ns, id, pages, kept) < 0)
 			return; /* the next removal, or the next sweep after our end, tries again */
