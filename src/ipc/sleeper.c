@@ -477,7 +477,7 @@ static void look_around(struct sleep *sleep)
 static int until_told(struct sleep *sleep)
 {
 	if (!critical_here.pending)
-		spin(&sleep->sleeper->futex, !sleep->sleeper->prev);
+		spin(&sleep->sleeper->futex, !load_acquire(sleep->sleeper->prev));
 	while (!told(sleep)) {
 		int ret;
 
