@@ -31,6 +31,9 @@
 #define prefetch_to_write(at) __builtin_prefetch(at, 1)
 #endif
 
+/* One that will be loaded comes as far as the second-level cache. */
+#define prefetch_to_l2(at) __builtin_prefetch(at, 0, 2)
+
 /* In a loop that waits for another processor. */
 #if defined(__x86_64__)
 #define cpu_relax() __builtin_ia32_pause()

@@ -17,6 +17,11 @@
 
 #define LINE  64u
 #define AHEAD 512u
+/* See copy.h; of 1, 2, 4, 8 and 16 KiB ahead, of 2 to 16 lanes, these were the quickest. */
+#define LONG	   16384u
+#define LONG_AHEAD 4096u
+#define LANES	   4u
+#define LANE_AHEAD 2048u
 
 /* A lap also ends after so many bytes, more than caches hold. */
 #define LAP_MOST (256u << 20)
@@ -53,13 +58,37 @@ void chan_copy_by_lines(void *to, const void *from, size_t size)
 	const char *f = from, *last = f + size - LINE;
 	char *t = to;
 
-	for (; f + AHEAD <= last; t += LINE, f += LINE) {
-		__builtin_prefetch(f + AHEAD);
-		copy_line(t, f);
+	if (size >= LONG) {
+		for (; f + LONG_AHEAD <= last; t += LINE, f += LINE) {
+			prefetch_to_l2(f + LONG_AHEAD);
+			copy_line(t, f);
+		}
+	} else {
+		for (; f + AHEAD <= last; t += LINE, f += LINE) {
+			__builtin_prefetch(f + AHEAD);
+			copy_line(t, f);
+		}
 	}
 	for (; f < last; t += LINE, f += LINE)
 		copy_line(t, f);
 	copy_line((char *)to + size - LINE, last);
+}
+
+void chan_copy_by_lanes(void *to, const void *from, size_t size)
+{
+	/* An odd number of lines, mostly: else those of all lanes would share a set of the cache. */
+	size_t lane = (size / LANES / LINE - 1) * LINE;
+	const char *f = from;
+	char *t = to;
+
+	for (size_t at = 0; at < lane; at += LINE) {
+		for (unsigned i = 0; i < LANES; i++) {
+			if (at + LANE_AHEAD < lane)
+				prefetch_to_l2(f + i * lane + at + LANE_AHEAD);
+			copy_line(t + i * lane + at, f + i * lane + at);
+		}
+	}
+	chan_copy_by_lines(t + LANES * lane, f + LANES * lane, size - LANES * lane);
 }
 
 /* The whole lines of `to`; none of them is read from memory to be written. */

@@ -139,7 +139,7 @@ static void nothing_beyond_the_last_page_is_touched(void **state)
 		      *to_end = to_room + BIG_MOST + 65536;
 
 	(void)state;
-	for (size_t size = 0; size <= 3 * CHAN_COPY_BIG; size += size < SMALL_MOST ? 1 : 61) {
+	for (size_t size = 0; size <= 3 * CHAN_COPY_LANES; size += size < SMALL_MOST ? 1 : 61) {
 		size_t whole = ALIGN_UP(size, 8);
 
 		chan_copy_in(&copier, to_end - whole, from_end - size, size);
