@@ -20,7 +20,7 @@
 /* See copy.h; of 1, 2, 4, 8 and 16 KiB ahead, of 2 to 16 lanes, these were the quickest. */
 #define LONG	   16384u
 #define LONG_AHEAD 4096u
-#define LANES	   4u
+#define LANES	   8u
 #define LANE_AHEAD 2048u
 
 /* A lap also ends after so many bytes, more than caches hold. */
@@ -76,8 +76,7 @@ void chan_copy_by_lines(void *to, const void *from, size_t size)
 
 void chan_copy_by_lanes(void *to, const void *from, size_t size)
 {
-	/* An odd number of lines, mostly: else those of all lanes would share a set of the cache. */
-	size_t lane = (size / LANES / LINE - 1) * LINE;
+	size_t lane = size / LANES / LINE * LINE, rest = size - LANES * lane;
 	const char *f = from;
 	char *t = to;
 
@@ -88,7 +87,8 @@ void chan_copy_by_lanes(void *to, const void *from, size_t size)
 			copy_line(t + i * lane + at, f + i * lane + at);
 		}
 	}
-	chan_copy_by_lines(t + LANES * lane, f + LANES * lane, size - LANES * lane);
+	rest = rest < LINE ? LINE : rest;
+	chan_copy_by_lines(t + size - rest, f + size - rest, rest);
 }
 
 /* The whole lines of `to`; none of them is read from memory to be written. */

@@ -24,7 +24,7 @@
  * if the reader loads from pages that it may not write to, as a reader's ring is: its processor seems to ask for them to share, not
  * to have. Sent for into the second-level cache, so far ahead that the loads are never first, they do not, mostly.
  *
- * What comes from memory, since the writer let it go past the caches, is read at four places at a time: each page that is begun costs a
+ * What comes from memory, since the writer let it go past the caches, is read at eight places at a time: each page that is begun costs a
  * wait, and one at a time leaves half of what the memory could deliver. It is quicker by a fifth to a third than memcpy; of less than
  * CHAN_COPY_LANES, memcpy is the quickest.
  */
@@ -80,7 +80,7 @@ struct chan_copier {
 void chan_copy_big(struct chan_copier *copier, void *to, const void *from, size_t size);
 /* In plain moves; size >= 64. */
 void chan_copy_by_lines(void *to, const void *from, size_t size);
-/* Four such at a time, for what comes from memory; size >= CHAN_COPY_LANES. */
+/* Eight such at a time, for what comes from memory; size >= CHAN_COPY_LANES. */
 void chan_copy_by_lanes(void *to, const void *from, size_t size);
 /* Past the caches, where the machine can. */
 void chan_copy_streamed(void *to, const void *from, size_t size);
