@@ -391,6 +391,9 @@ static int find_start(struct vee_channel *channel)
 		ret = walk_to(channel, want, &last);
 		if (ret < 0)
 			return ret;
+		/* Lapped on the way there: it may be the oldest that is kept, by now. */
+		if (channel->next > want)
+			return -EAGAIN;
 		return channel->next == want && channel->pos >= least_to_join(channel) ?
 			       0 :
 			       gone(channel);

@@ -1,6 +1,8 @@
 /* channel-messages.c - what is written is read: sizes, numbers, times, messages in place, where a reader starts. */
 #include "common.h"
 
+#include <stdatomic.h>
+
 /* --- sizes --- */
 
 static void each_size_arrives_whole(void **state)
@@ -532,6 +534,76 @@ static void a_sequence_number_that_is_kept_is_found(void **state)
 	vee_channel_close(writer);
 }
 
+enum {
+	LATE_RING = 16 << 20,
+	LATE_LINES = LATE_RING / 64 / 16, /* of a section */
+};
+
+struct late {
+	struct vee_channel *reader;
+	uint64_t sequence;
+	atomic_bool begun;
+};
+
+static void *open_late(void *arg)
+{
+	struct late *late = arg;
+
+	atomic_store(&late->begun, true);
+	late->reader = open_at(late->sequence);
+	return NULL;
+}
+
+/* Returns how many lines were written until there was no room. */
+static uint64_t write_while_there_is_room(struct vee_channel *writer, size_t size)
+{
+	uint64_t lines = 0;
+
+	for (; vee_channel_reserve(writer, size, &none); lines += size / 64 + 1)
+		assert_int_equal(vee_channel_commit(writer, size), 0);
+	assert_int_equal(errno, EAGAIN);
+	return lines;
+}
+
+/*
+ * It is the first of its section, and a reliable reader keeps it. Who wants it begins a section before, with many messages to step over,
+ * which the writer overwrites meanwhile, at another time in each round.
+ */
+static void a_number_that_becomes_the_oldest_on_the_way_to_it_is_found(void **state)
+{
+	struct vee_channel_open_options options = {.policy = VEE_CHANNEL_RELIABLE};
+	struct vee_channel *writer = new_writer(LATE_RING), *holder;
+	uint64_t lines = 1; /* its epoch's */
+
+	(void)state;
+	for (unsigned round = 0; round < 60; round++) {
+		struct late late = {.sequence = 0};
+		uint64_t until = (lines / LATE_LINES + 2) * LATE_LINES;
+		pthread_t thread;
+		int64_t start;
+
+		for (; lines < until; lines++)
+			assert_int_equal(vee_channel_write(writer, "", 1), 0);
+		late.sequence = stat_of(writer).written + 1;
+		holder = vee_channel_open(channel_name, &options);
+		assert_non_null(holder);
+		assert_int_equal(pthread_create(&thread, NULL, open_late, &late), 0);
+		while (!atomic_load(&late.begun))
+			;
+		start = clock_ns(CLOCK_MONOTONIC);
+		while (clock_ns(CLOCK_MONOTONIC) < start + round * 25000)
+			;
+		lines += write_while_there_is_room(writer, (LATE_LINES - 1) * 64);
+		lines += write_while_there_is_room(writer, 1);
+		pthread_join(thread, NULL);
+		assert_non_null(late.reader);
+		assert_int_equal(stat_of(late.reader).next, late.sequence);
+		vee_channel_close(late.reader);
+		vee_channel_close(holder);
+	}
+	vee_channel_close(writer);
+}
+
 static void the_number_that_comes_next_is_waited_for(void **state)
 {
 	struct vee_channel *writer = new_writer(0), *reader = open_at(1);
@@ -668,6 +740,7 @@ int main(int argc, char **argv)
 		TEST(oldest_is_all_that_is_kept),
 		TEST(last_is_the_last_one_or_what_comes),
 		TEST(a_sequence_number_that_is_kept_is_found),
+		TEST(a_number_that_becomes_the_oldest_on_the_way_to_it_is_found),
 		TEST(the_number_that_comes_next_is_waited_for),
 		TEST(a_number_that_is_not_kept_is_refused_in_words),
 		TEST(stat_counts),
