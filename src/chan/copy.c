@@ -21,7 +21,9 @@
 #define LONG	   16384u
 #define LONG_AHEAD 4096u
 #define LANES	   8u
+#define LANE	   8192u
 #define LANE_AHEAD 2048u
+_Static_assert(LANES *LANE == CHAN_COPY_LANES, "what is shorter has none");
 
 /* A lap also ends after so many bytes, more than caches hold. */
 #define LAP_MOST (256u << 20)
@@ -74,21 +76,24 @@ void chan_copy_by_lines(void *to, const void *from, size_t size)
 	copy_line((char *)to + size - LINE, last);
 }
 
-void chan_copy_by_lanes(void *to, const void *from, size_t size)
+static void copy_block(char *to, const char *from)
 {
-	size_t lane = size / LANES / LINE * LINE, rest = size - LANES * lane;
-	const char *f = from;
-	char *t = to;
-
-	for (size_t at = 0; at < lane; at += LINE) {
+	for (size_t at = 0; at < LANE; at += LINE) {
 		for (unsigned i = 0; i < LANES; i++) {
-			if (at + LANE_AHEAD < lane)
-				prefetch_to_l2(f + i * lane + at + LANE_AHEAD);
-			copy_line(t + i * lane + at, f + i * lane + at);
+			if (at + LANE_AHEAD < LANE)
+				prefetch_to_l2(from + i * LANE + at + LANE_AHEAD);
+			copy_line(to + i * LANE + at, from + i * LANE + at);
 		}
 	}
-	rest = rest < LINE ? LINE : rest;
-	chan_copy_by_lines(t + size - rest, f + size - rest, rest);
+}
+
+void chan_copy_by_lanes(void *to, const void *from, size_t size)
+{
+	size_t at = 0;
+
+	for (; size - at >= LANES * LANE; at += LANES * LANE)
+		copy_block((char *)to + at, (const char *)from + at);
+	memcpy((char *)to + at, (const char *)from + at, size - at);
 }
 
 /* The whole lines of `to`; none of them is read from memory to be written. */
