@@ -3,6 +3,7 @@
 #ifndef CONFORM_SHM_H
 #define CONFORM_SHM_H
 
+#include "../held-memory.h"
 #include "conform.h"
 
 #ifndef SHM_STAT_ANY
@@ -57,6 +58,21 @@ static inline long shm_nattch(int id)
 static inline bool shm_gone(int id)
 {
 	return shm_nattch(id) == -EINVAL;
+}
+
+/* The same after an address space has ended that had it attached; n is what must become of it. */
+static inline long shm_nattch_left(int id, long n)
+{
+	long is;
+
+	for (unsigned looks = 0; (is = shm_nattch(id)) != n && may_be_held(&looks);)
+		;
+	return is;
+}
+
+static inline bool shm_gone_with_it(int id)
+{
+	return shm_nattch_left(id, -EINVAL) == -EINVAL;
 }
 
 /* --- calls as child functions: the errno becomes the exit code --- */

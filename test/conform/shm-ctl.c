@@ -349,7 +349,7 @@ static void a_new_owner_has_control(void **state)
 	assert_int_equal(NOBODY_AT(id, 0), 0);
 	assert_int_equal(NOBODY_CTL(id, IPC_SET, &ds), 0);
 	assert_int_equal(NOBODY_CTL(id, IPC_RMID, NULL), 0);
-	assert_true(shm_gone(id));
+	assert_true(shm_gone_with_it(id));
 }
 
 static void a_mode_change_leaves_attaches_alone(void **state)

@@ -41,7 +41,7 @@ static void fork_counts_one_more_and_exit_one_less(void **state)
 	assert_true(held_start(&held, nothing, NULL));
 	assert_int_equal(shm_nattch(id), 2);
 	assert_int_equal(held_end(&held), 0);
-	assert_int_equal(shm_nattch(id), 1);
+	assert_int_equal(shm_nattch_left(id, 1), 1);
 	assert_int_equal(shmdt(p), 0);
 	assert_int_equal(shm_nattch(id), 0);
 }
@@ -85,7 +85,7 @@ static void fork_counts_each_of_several_attaches(void **state)
 	assert_int_equal(shmdt(p[0]), 0);
 	assert_int_equal(shm_nattch(id), 5);
 	assert_int_equal(held_kill(&held), 1000 + SIGKILL);
-	assert_int_equal(shm_nattch(id), 2);
+	assert_int_equal(shm_nattch_left(id, 2), 2);
 	assert_int_equal(shmdt(p[1]), 0);
 	assert_int_equal(shmdt(p[2]), 0);
 }
@@ -109,7 +109,7 @@ static void a_chain_of_forks_leaves_nothing(void **state)
 	char *p = attach(id);
 
 	assert_int_equal(child_run(fork_deeper, &depth), 0);
-	assert_int_equal(shm_nattch(id), 1);
+	assert_int_equal(shm_nattch_left(id, 1), 1);
 	assert_int_equal(shmdt(p), 0);
 }
 
@@ -197,9 +197,9 @@ static void exec_drops_the_attaches(void **state)
 	int id = shm_new(100, 0600);
 	struct cat cat = cat_start(attach_only, &id);
 
-	assert_int_equal(shm_nattch(id), 0);
+	assert_int_equal(shm_nattch_left(id, 0), 0);
 	assert_int_equal(cat_end(cat), 0);
-	assert_int_equal(shm_nattch(id), 0);
+	assert_int_equal(shm_nattch_left(id, 0), 0);
 }
 
 static void exec_drops_inherited_attaches_but_not_the_parents(void **state)
@@ -209,9 +209,9 @@ static void exec_drops_inherited_attaches_but_not_the_parents(void **state)
 	char *p = attach(id);
 	struct cat cat = cat_start(nothing, NULL);
 
-	assert_int_equal(shm_nattch(id), 1);
+	assert_int_equal(shm_nattch_left(id, 1), 1);
 	assert_int_equal(cat_end(cat), 0);
-	assert_int_equal(shm_nattch(id), 1);
+	assert_int_equal(shm_nattch_left(id, 1), 1);
 	assert_int_equal(shmdt(p), 0);
 }
 
@@ -224,7 +224,7 @@ static void exec_of_the_last_attacher_removes_a_removed_segment(void **state)
 	assert_int_equal(shm_remove(id), 0);
 	struct cat cat = cat_start(nothing, NULL);
 	assert_int_equal(shmdt(p), 0);
-	assert_true(shm_gone(id));
+	assert_true(shm_gone_with_it(id));
 	assert_int_equal(cat_end(cat), 0);
 }
 
@@ -330,12 +330,12 @@ static void every_way_to_end_detaches_before_wait_returns(void **state)
 	for (int way = 0; way <= 5; way++) {
 		int id[2] = {shm_new(100, 0600), way};
 		assert_int_equal(child_run(attach_and_end, id), 0);
-		assert_int_equal(shm_nattch(id[0]), 0);
+		assert_int_equal(shm_nattch_left(id[0], 0), 0);
 	}
 	for (size_t i = 0; i < sizeof(by_signal) / sizeof(*by_signal); i++) {
 		int id[2] = {shm_new(100, 0600), BY_SIGNAL + by_signal[i]};
 		assert_int_equal(child_run(attach_and_end, id), 1000 + by_signal[i]);
-		assert_int_equal(shm_nattch(id[0]), 0);
+		assert_int_equal(shm_nattch_left(id[0], 0), 0);
 	}
 }
 
@@ -352,7 +352,7 @@ static void a_removed_segment_goes_with_its_last_attacher_however_it_ends(void *
 			assert_int_equal(held_kill(&held), 1000 + SIGKILL);
 		else
 			assert_int_equal(held_end(&held), 0);
-		assert_true(shm_gone(id));
+		assert_true(shm_gone_with_it(id));
 		assert_int_equal(ERR_P(shmat(id, NULL, 0)), EINVAL);
 	}
 }
@@ -365,7 +365,7 @@ static void a_segment_that_is_not_removed_outlives_all_attachers(void **state)
 
 	assert_true(held_start(&held, attach_only, &id));
 	assert_int_equal(held_kill(&held), 1000 + SIGKILL);
-	assert_int_equal(shm_nattch(id), 0);
+	assert_int_equal(shm_nattch_left(id, 0), 0);
 	char *p = attach(id);
 	assert_int_equal(shmdt(p), 0);
 }
@@ -390,7 +390,7 @@ static void SIGKILL_at_any_moment_leaves_no_attach(void **state)
 		usleep((useconds_t)(200 + i * 37));
 		kill(pid, SIGKILL);
 		assert_int_equal(child_wait(pid), 1000 + SIGKILL);
-		assert_int_equal(shm_nattch(id), 0);
+		assert_int_equal(shm_nattch_left(id, 0), 0);
 	}
 	assert_int_equal(shm_remove(id), 0);
 	assert_true(shm_gone(id));
@@ -509,7 +509,7 @@ static void a_process_whose_main_thread_ended_still_counts(void **state)
 	assert_int_equal(shm_nattch(o->id), 2);
 	pipe_tell(go[1]);
 	assert_int_equal(child_wait(pid), 0);
-	assert_int_equal(shm_nattch(o->id), 0);
+	assert_int_equal(shm_nattch_left(o->id, 0), 0);
 	close(ready[0]);
 	close(go[1]);
 	munmap(o, sizeof(*o));
@@ -577,7 +577,7 @@ static void four_threads_attach_one_segment_while_another_forks(void **state)
 		assert_int_equal(pthread_join(thread[i], &failed), 0);
 		assert_ptr_equal(failed, NULL);
 	}
-	assert_int_equal(shm_nattch(id), 0);
+	assert_int_equal(shm_nattch_left(id, 0), 0);
 }
 
 /* --- daemons --- */
@@ -627,7 +627,7 @@ static void daemon_keeps_one_attach(bool libc)
 	assert_int_equal(shm_nattch(d.id), 1);
 	pipe_tell(go[1]);
 	assert_int_equal(child_wait(self), 7); /* we are its subreaper */
-	assert_int_equal(shm_nattch(d.id), 0);
+	assert_int_equal(shm_nattch_left(d.id, 0), 0);
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 	close(ready[0]);
