@@ -89,7 +89,7 @@ asan ubsan tsan clang musl: ## build another way, in build-asan …
 	@[ -e build-$@/build.ninja ] || { $(SETUP_$@) $(MESON_ARGS); }
 	@$(NINJA) -C build-$@ $(if $(V),-v)
 
-check-asan check-ubsan check-tsan check-clang check-musl: check-%: % ## … and test it
+check-asan check-ubsan check-tsan check-clang check-musl: check-%: % ## … and test it; tsan: what one process can show
 	@BUILDDIR=build-$* tools/run-tests $(TESTS_$*)
 
 format: ## put the C code in vee's format

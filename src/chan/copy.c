@@ -61,12 +61,12 @@ void chan_copy_by_lines(void *to, const void *from, size_t size)
 	char *t = to;
 
 	if (size >= LONG) {
-		for (; f + LONG_AHEAD <= last; t += LINE, f += LINE) {
+		for (; (size_t)(last - f) >= LONG_AHEAD; t += LINE, f += LINE) {
 			prefetch_to_l2(f + LONG_AHEAD);
 			copy_line(t, f);
 		}
 	} else {
-		for (; f + AHEAD <= last; t += LINE, f += LINE) {
+		for (; (size_t)(last - f) >= AHEAD; t += LINE, f += LINE) {
 			__builtin_prefetch(f + AHEAD);
 			copy_line(t, f);
 		}

@@ -140,7 +140,7 @@ static inline __attribute__((always_inline)) void chan_copy_small(void *to, cons
 	}
 }
 
-/* size <= CHAN_COPY_SMALL; calls nothing. */
+/* size <= CHAN_COPY_SMALL, and then it calls nothing; with CHAN_COPY_RACES any size. */
 static inline void chan_copy_in_small(void *to, const void *from, size_t size)
 {
 	if (CHAN_COPY_RACES)
