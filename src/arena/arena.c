@@ -12,10 +12,6 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 char arena_error[512];
 
 void arena_errorf(const char *format, ...)
@@ -109,7 +105,7 @@ int arena_commit(struct arena *arena, uint64_t at, uint64_t size)
 {
 	uint64_t from = at & ~(uint64_t)(ARENA_PAGE - 1);
 	uint64_t to = ALIGN_UP(at + size, (uint64_t)ARENA_PAGE);
-	int ret = os_madvise(arena->base + from, to - from, MADV_POPULATE_WRITE);
+	int ret = os_madvise(arena->base + from, to - from, OS_MADV_POPULATE_WRITE);
 
 	if (ret == -EINVAL)
 		ret = commit_by_file(arena, from, to - from);

@@ -65,6 +65,8 @@ intptr_t os_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t off
 int os_munmap(void *addr, size_t size);
 int os_munlock(void *addr, size_t size);
 int os_mprotect(void *addr, size_t size, int prot);
+/* musl does not know it. */
+#define OS_MADV_POPULATE_WRITE 23
 int os_madvise(void *addr, size_t size, int advice);
 int os_mincore(void *addr, size_t size, unsigned char *vec);
 intptr_t os_mremap(void *addr, size_t old_size, size_t size, int flags, void *to);

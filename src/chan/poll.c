@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -298,7 +297,7 @@ static bool is_full(int fd)
 	socklen_t size = sizeof(most);
 
 	return getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &most, &size) == 0 &&
-	       ioctl(fd, SIOCOUTQ, &queued) == 0 && queued >= most;
+	       ioctl(fd, TIOCOUTQ, &queued) == 0 && queued >= most;
 }
 
 static int send_by_another(char *path)

@@ -28,7 +28,7 @@ static bool is_truncated(const struct vee_channel *channel)
 /* The first lap: so that no touch of the memory fails. */
 static int populate(const struct vee_channel *channel, uint64_t from, uint64_t lines)
 {
-	int ret = os_madvise(chan_at(channel, from), lines * CHAN_LINE, MADV_POPULATE_WRITE);
+	int ret = os_madvise(chan_at(channel, from), lines * CHAN_LINE, OS_MADV_POPULATE_WRITE);
 
 	/* Linux before 5.14 does not know it; what fails then is caught by the guard. */
 	if (ret == -EINVAL)
