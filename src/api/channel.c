@@ -37,7 +37,8 @@ VEE_EXPORT struct vee_channel *vee_channel_open(const char *name,
 
 static __attribute__((noinline)) int wake(struct vee_channel *channel)
 {
-	chan_wake(channel, channel->seq);
+	if (chan_is_wanted(channel))
+		chan_wake(channel, channel->seq);
 	return 0;
 }
 
@@ -49,7 +50,7 @@ static __attribute__((noinline)) int write_more(struct vee_channel *channel, con
 
 	if (unlikely(!chan_write_quickly(channel, data, size)))
 		ret = (int)api_result(chan_write(channel, data, size, timeout));
-	else if (unlikely(chan_is_wanted(channel)))
+	else if (unlikely(chan_may_be_wanted(channel)))
 		wake(channel);
 	if (ret == 0 && size <= CHAN_COPY_SMALL && channel->stamp_every > 1)
 		chan_set_quick(channel);
@@ -57,12 +58,13 @@ static __attribute__((noinline)) int write_more(struct vee_channel *channel, con
 }
 
 /* What it calls, it calls last: see chan_write_small(). */
-static inline int write_timed(struct vee_channel *channel, const void *data, size_t size,
-			      const struct timespec *timeout)
+static inline __attribute__((always_inline)) int write_timed(struct vee_channel *channel,
+							     const void *data, size_t size,
+							     const struct timespec *timeout)
 {
-	if (unlikely(size > CHAN_COPY_SMALL) || unlikely(!chan_write_small(channel, data, size)))
+	if (unlikely(!chan_write_small(channel, data, size)))
 		return write_more(channel, data, size, timeout);
-	return unlikely(chan_is_wanted(channel)) ? wake(channel) : 0;
+	return unlikely(chan_may_be_wanted(channel)) ? wake(channel) : 0;
 }
 
 VEE_EXPORT int vee_channel_write(struct vee_channel *channel, const void *data, size_t size)
@@ -112,11 +114,11 @@ static __attribute__((noinline)) ssize_t read_more(struct vee_channel *channel, 
 	return n;
 }
 
-static inline ssize_t read_timed(struct vee_channel *channel, void *buf, size_t size,
-				 struct vee_channel_message *ret_message,
-				 const struct timespec *timeout)
+static inline __attribute__((always_inline)) ssize_t read_timed(
+	struct vee_channel *channel, void *buf, size_t size,
+	struct vee_channel_message *ret_message, const struct timespec *timeout)
 {
-	ssize_t n = ret_message ? -1 : chan_read_small(channel, buf, size);
+	ssize_t n = likely(!ret_message) ? chan_read_small(channel, buf, size) : -1;
 
 	return likely(n >= 0) ? n : read_more(channel, buf, size, ret_message, timeout);
 }

@@ -17,6 +17,8 @@
 #define load_acquire(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
 
 #define VEE_EXPORT __attribute__((visibility("default")))
+/* On what is declared extern: it is in this library, and is not looked for in others. */
+#define VEE_HIDDEN __attribute__((visibility("hidden")))
 
 /* The compiler may not move memory accesses across it; the processor may. */
 #define compiler_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)

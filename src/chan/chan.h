@@ -63,12 +63,12 @@ struct vee_channel {
 	uint32_t forks; /* of this process when it was opened */
 	bool writer;
 
-	/* The writer's. */
+	/* The writer's. Side by side, head and seq would be counted up as one vector, which takes longer. */
 	bool asymmetric;
 	bool announced;		/* its epoch stands in the ring */
 	uint64_t head;		/* where the next message starts */
-	uint64_t seq;		/* of the last message */
 	uint64_t quick;		/* so far goes chan_write_small() */
+	uint64_t seq;		/* of the last message */
 	uintptr_t lap;		/* where position 0 would be, for the positions up to there */
 	uint64_t limit;		/* a message that ends beyond needs chan_make_room() */
 	int64_t stamp;		/* the time that was read last */
@@ -134,6 +134,8 @@ struct vee_channel {
 	struct chan_hall *hall;
 	uint32_t joined; /* as the hall's, or there is something for chan_wake() to do */
 	unsigned n_desks;
+	const uint64_t
+		*wanted; /* the desk's, if there is but one; else what stands for none, or any */
 	struct chan_desk_map desks[];
 };
 
@@ -163,7 +165,7 @@ int chan_remove(const char *name);
 int chan_stat(struct vee_channel *channel, struct vee_channel_stat *ret_stat);
 
 /* Forks that this process has seen from inside: a handle with another count is another process's. */
-extern uint32_t chan_forks;
+extern uint32_t chan_forks VEE_HIDDEN;
 
 /* --- owner.c: doorbells, and who is dead --- */
 

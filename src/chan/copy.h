@@ -89,16 +89,23 @@ void chan_copy_streamed(void *to, const void *from, size_t size);
 void chan_copy_racing_in(void *to, const void *from, size_t size);
 void chan_copy_racing_out(void *to, const void *from, size_t size);
 
-/* Sixteen bytes; fresh: by eight. */
+/* Sixteen bytes; fresh: loaded by eight. */
 static inline __attribute__((always_inline)) void chan_copy_16(char *to, const char *from,
 							       bool fresh)
 {
-	uint64_t low, high;
-
 	if (!fresh) {
 		__builtin_memcpy(to, from, 16);
 		return;
 	}
+#if defined(__SSE2__)
+	double __attribute__((vector_size(16))) both;
+
+	__asm__("movsd %1, %0" : "=x"(both) : "m"(*(const char(*)[8])from));
+	__asm__("movhpd %1, %0" : "+x"(both) : "m"(*(const char(*)[8])(from + 8)));
+	__builtin_memcpy(to, &both, 16);
+#else
+	uint64_t low, high;
+
 	__builtin_memcpy(&low, from, 8);
 	__builtin_memcpy(&high, from + 8, 8);
 	/* Else the compiler makes one of the two. */
@@ -106,6 +113,7 @@ static inline __attribute__((always_inline)) void chan_copy_16(char *to, const c
 	__builtin_memcpy(to, &low, 8);
 	__asm__("" ::: "memory");
 	__builtin_memcpy(to + 8, &high, 8);
+#endif
 }
 
 /*
@@ -119,12 +127,13 @@ static inline __attribute__((always_inline)) void chan_copy_small(void *to, cons
 	char *t = to;
 	const char *f = from;
 
-	if (size >= 16) {
+	if (likely(size > 32)) {
 		chan_copy_16(t, f, fresh);
-		if (size > 32) {
-			chan_copy_16(t + 16, f + 16, fresh);
-			chan_copy_16(t + size - 32, f + size - 32, fresh);
-		}
+		chan_copy_16(t + 16, f + 16, fresh);
+		chan_copy_16(t + size - 32, f + size - 32, fresh);
+		chan_copy_16(t + size - 16, f + size - 16, fresh);
+	} else if (size >= 16) {
+		chan_copy_16(t, f, fresh);
 		chan_copy_16(t + size - 16, f + size - 16, fresh);
 	} else if (size >= 8) {
 		__builtin_memcpy(t, f, 8);

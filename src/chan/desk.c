@@ -491,6 +491,8 @@ void chan_set_joined(struct vee_channel *channel)
 	channel->joined = channel->owed ? ~chan_load(channel->hall->joined) : channel->joined_seen;
 }
 
+static const uint64_t no_message = 0, any_message = UINT64_MAX;
+
 static void look_for_desks(struct vee_channel *channel, uint64_t now)
 {
 	/* In place of a hall that was truncated there is a page of zeros: nobody says there any more what is new. */
@@ -501,6 +503,9 @@ static void look_for_desks(struct vee_channel *channel, uint64_t now)
 		if (forget_desks(channel))
 			chan_each_desk(channel->path, channel->ino, add_desk, channel);
 	}
+	channel->wanted = &any_message;
+	if (channel->n_desks < 2)
+		channel->wanted = channel->n_desks ? &channel->desks[0].desk->wanted : &no_message;
 	chan_set_joined(channel);
 	channel->look_left_ns -= (int64_t)(os_monotonic_ns() - now);
 }

@@ -55,17 +55,19 @@ static inline void chan_before_sleepers(const struct vee_channel *channel)
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-/* Is anybody asleep until there is the message that was published last? Then chan_wake(). */
+/* May anybody be asleep until there is the message that was published last? As far as can be said by two looks. */
+static inline bool chan_may_be_wanted(const struct vee_channel *channel)
+{
+	return unlikely(chan_load(channel->hall->joined) != channel->joined) ||
+	       unlikely(chan_load(*channel->wanted) >= channel->seq);
+}
+
+/* Is anybody? Then chan_wake(). */
 static inline bool chan_is_wanted(const struct vee_channel *channel)
 {
-	if (unlikely(chan_load(channel->hall->joined) != channel->joined))
+	if (chan_load(channel->hall->joined) != channel->joined)
 		return true;
-	/* One user's readers, mostly. */
-	if (unlikely(channel->n_desks == 0))
-		return false;
-	if (unlikely(chan_load(channel->desks[0].desk->wanted) >= channel->seq))
-		return true;
-	for (unsigned i = 1; unlikely(i < channel->n_desks); i++)
+	for (unsigned i = 0; i < channel->n_desks; i++)
 		if (chan_load(channel->desks[i].desk->wanted) >= channel->seq)
 			return true;
 	return false;
@@ -94,16 +96,18 @@ static inline __attribute__((always_inline)) void chan_publish(struct vee_channe
 							       char *at, char *next, uint64_t lines,
 							       uint32_t flags, size_t size)
 {
-	struct chan_header *header = channel->header;
-	uint64_t seq = channel->seq + 1, head = channel->head + lines;
+	uint64_t head = channel->head + lines, seq;
+	struct chan_header *header;
 
 	if (lines > 1)
 		chan_note_data(channel, head);
+	seq = channel->seq + 1;
 	chan_no_false_word(channel, head, (uint64_t *)next, seq + 1);
 	__atomic_store_n((uint64_t *)at, chan_word(seq, flags, size),
 			 __ATOMIC_RELEASE); /* CHAN_PUBLISH */
 	channel->head = head;
 	channel->seq = seq;
+	header = channel->header;
 	chan_store(header->seq, seq);
 	chan_store(header->bytes, header->bytes + size);
 }
@@ -159,13 +163,14 @@ static inline void chan_set_quick(struct vee_channel *channel)
 }
 
 /*
- * The same for what is no longer than CHAN_COPY_SMALL, in as few instructions and, since they wait in a short queue for lines
- * that are elsewhere, as few stores as can be: it calls nothing, or its caller would have to save registers. The `quick` of a
- * reader's handle is 0.
+ * The same for what is no longer than CHAN_COPY_SMALL, of so many lines, in as few instructions and, since they wait in a short
+ * queue for lines that are elsewhere, as few stores as can be: it calls nothing, or its caller would have to save registers. The
+ * `quick` of a reader's handle is 0.
  */
-static inline bool chan_write_small(struct vee_channel *channel, const void *data, size_t size)
+static inline __attribute__((always_inline)) bool chan_write_in_lines(struct vee_channel *channel,
+								      const void *data, size_t size,
+								      uint64_t lines)
 {
-	uint64_t lines = chan_lines(size + 8);
 	char *at = (char *)(channel->lap + channel->head * CHAN_LINE);
 
 	if (unlikely(channel->head + lines > channel->quick) ||
@@ -177,6 +182,14 @@ static inline bool chan_write_small(struct vee_channel *channel, const void *dat
 	chan_publish(channel, at, at + lines * CHAN_LINE, lines, 0, size);
 	compiler_barrier(); /* CHAN_SLEEP */
 	return true;
+}
+
+static inline __attribute__((always_inline)) bool chan_write_small(struct vee_channel *channel,
+								   const void *data, size_t size)
+{
+	if (likely(size <= CHAN_LINE - 8))
+		return chan_write_in_lines(channel, data, size, 1);
+	return size <= CHAN_COPY_SMALL && chan_write_in_lines(channel, data, size, 2);
 }
 
 /* --- the reader --- */
@@ -315,30 +328,31 @@ static inline void chan_set_read_quick(struct vee_channel *channel)
 static inline __attribute__((always_inline)) ssize_t chan_read_small(struct vee_channel *channel,
 								     void *buf, size_t size)
 {
-	uint64_t pos = channel->pos, word, after, wait_pos;
+	uint64_t pos = channel->pos, rest, stamped, length, after, wait_pos;
 	const char *at = (const char *)(channel->read_lap + pos * CHAN_LINE);
-	uint32_t length, prefix;
-	int64_t time = 0;
+	uint32_t prefix;
+	int64_t time;
 
 	if (unlikely(pos >= channel->read_quick) || unlikely(channel->forks != chan_forks))
 		return -EAGAIN;
-	word = load_acquire(*(const uint64_t *)at); /* CHAN_PUBLISH */
-	length = (uint32_t)word & ~CHAN_STAMPED;    /* with another flag it is a large number */
-	prefix = word & CHAN_STAMPED ? 16 : 8;
-	after = pos + chan_lines((uint64_t)length + prefix);
-	if (!chan_word_is(word, channel->next) || unlikely(length > CHAN_COPY_SMALL) ||
-	    unlikely(length > size) || unlikely(after > channel->read_quick))
+	/* What is left of the word without the tag; of another message's, or with other flags, a large number. */
+	rest = load_acquire(*(const uint64_t *)at) ^ channel->next << 32; /* CHAN_PUBLISH */
+	stamped = rest & CHAN_STAMPED;
+	length = rest ^ stamped;
+	prefix = 8 + (uint32_t)stamped / (CHAN_STAMPED / 8);
+	after = pos + chan_lines(length + prefix);
+	if (unlikely(length > CHAN_COPY_SMALL) || unlikely(length > size) ||
+	    unlikely(after > channel->read_quick))
 		return -EAGAIN;
 	chan_copy_out_small(buf, at + prefix, length);
-	if (word & CHAN_STAMPED)
-		time = *(const int64_t *)(at + 8);
+	time = *(const int64_t *)(at + 8); /* if it is one */
 	/* GUARD_HIT */
-	if (unlikely(chan_lapped(channel, pos)) || unlikely(guard_hit(channel->guard)))
+	if (unlikely(chan_lapped(channel, channel->pos)) || unlikely(guard_hit(channel->guard)))
 		return -EAGAIN;
 	wait_pos = chan_load(channel->header->wait_pos);
 	if (unlikely(wait_pos > channel->published) && unlikely(after >= wait_pos))
 		return -EAGAIN;
-	if (time)
+	if (stamped)
 		channel->time = time;
 	channel->received++;
 	channel->pos = after;
