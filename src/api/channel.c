@@ -52,9 +52,17 @@ static __attribute__((noinline)) int write_more(struct vee_channel *channel, con
 		ret = (int)api_result(chan_write(channel, data, size, timeout));
 	else if (unlikely(chan_may_be_wanted(channel)))
 		wake(channel);
-	if (ret == 0 && size <= CHAN_COPY_SMALL && channel->stamp_every > 1)
+	if (ret == 0 && size <= CHAN_COPY_SMALL)
 		chan_set_quick(channel);
 	return ret;
+}
+
+static __attribute__((noinline)) int write_stamped(struct vee_channel *channel, const void *data,
+						   size_t size, const struct timespec *timeout)
+{
+	if (!chan_write_small_stamped(channel, data, size))
+		return write_more(channel, data, size, timeout);
+	return unlikely(chan_may_be_wanted(channel)) ? wake(channel) : 0;
 }
 
 /* What it calls, it calls last: see chan_write_small(). */
@@ -63,7 +71,7 @@ static inline __attribute__((always_inline)) int write_timed(struct vee_channel 
 							     const struct timespec *timeout)
 {
 	if (unlikely(!chan_write_small(channel, data, size)))
-		return write_more(channel, data, size, timeout);
+		return write_stamped(channel, data, size, timeout);
 	return unlikely(chan_may_be_wanted(channel)) ? wake(channel) : 0;
 }
 

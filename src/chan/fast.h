@@ -143,23 +143,27 @@ static inline bool chan_write_quickly(struct vee_channel *channel, const void *d
 }
 
 /*
- * So far goes chan_write_small(): without a time, without a fence, without a look at the guard, and not to the ring's end. Whatever
- * lowers `limit`, or is for the next write to see, sets `quick` to 0.
+ * So far go chan_write_small(), without a time, without a fence, without a look at the guard, and chan_write_small_stamped(), if each
+ * message has a time; neither to the ring's end. Whatever lowers `limit`, or is for the next write to see, sets both to 0.
  */
 static inline void chan_set_quick(struct vee_channel *channel)
 {
 	uint64_t lap = channel->head & ~(channel->lines - 1), quick = lap + channel->lines - 1;
 
-	channel->quick = 0;
+	channel->quick = channel->quick_stamped = 0;
 	if (!channel->asymmetric || channel->ahead || channel->reserved ||
-	    chan_stamp_is_due(channel) || guard_hit(channel->guard))
+	    guard_hit(channel->guard))
 		return;
+	channel->lap = (uintptr_t)channel->ring - lap * CHAN_LINE;
 	if (quick > channel->limit)
 		quick = channel->limit;
-	if (quick > channel->head + (channel->stamped_until - channel->seq))
-		quick = channel->head + (channel->stamped_until - channel->seq);
-	channel->quick = quick;
-	channel->lap = (uintptr_t)channel->ring - lap * CHAN_LINE;
+	if (channel->stamp_every == 1) {
+		channel->quick_stamped = quick;
+	} else if (!chan_stamp_is_due(channel)) {
+		if (quick > channel->head + (channel->stamped_until - channel->seq))
+			quick = channel->head + (channel->stamped_until - channel->seq);
+		channel->quick = quick;
+	}
 }
 
 /*
@@ -190,6 +194,27 @@ static inline __attribute__((always_inline)) bool chan_write_small(struct vee_ch
 	if (likely(size <= CHAN_LINE - 8))
 		return chan_write_in_lines(channel, data, size, 1);
 	return size <= CHAN_COPY_SMALL && chan_write_in_lines(channel, data, size, 2);
+}
+
+/* The same where each message has a time: if the counter tells it. */
+static inline __attribute__((always_inline)) bool chan_write_small_stamped(
+	struct vee_channel *channel, const void *data, size_t size)
+{
+	uint64_t lines = chan_lines(size + 16);
+	char *at = (char *)(channel->lap + channel->head * CHAN_LINE);
+	int64_t now;
+
+	if (size > CHAN_COPY_SMALL || channel->head + lines > channel->quick_stamped ||
+	    unlikely(channel->forks != chan_forks) || unlikely(guard_hit(channel->guard)) ||
+	    unlikely(!chan_clock_count(&channel->clock, size, &now)))
+		return false;
+	chan_set_stamp(channel, now);
+	*(int64_t *)(at + 8) = now;
+	chan_copy_in_small(at + 16, data, size);
+	compiler_barrier();
+	chan_publish(channel, at, at + lines * CHAN_LINE, lines, CHAN_STAMPED, size);
+	compiler_barrier(); /* CHAN_SLEEP */
+	return true;
 }
 
 /* --- the reader --- */

@@ -182,7 +182,7 @@ int chan_make_room(struct vee_channel *channel, size_t size, const struct timesp
 	ret = announce(channel, deadline);
 	if (ret == 0)
 		ret = room_for(channel, lines, deadline);
-	channel->limit = channel->quick = 0;
+	channel->limit = channel->quick = channel->quick_stamped = 0;
 	if (ret == 0)
 		set_limit(channel);
 	/* This one may be longer than what is left of its section. */
@@ -238,7 +238,7 @@ intptr_t chan_reserve(struct vee_channel *channel, size_t size, const struct tim
 	/* Whatever the caller stores there. */
 	chan_note_data(channel, channel->head + lines_of(size));
 	channel->reserved = size + 1;
-	channel->quick = 0;
+	channel->quick = channel->quick_stamped = 0;
 	return (intptr_t)(chan_at(channel, channel->head) + chan_prefix(size, true));
 }
 
