@@ -60,33 +60,39 @@ static void measure(struct chan_clock *clock, uint64_t ticks, int64_t gone)
 	clock->byte = (UINT64_MAX / BYTES_A_NS) / clock->measured;
 }
 
-int64_t chan_clock_read(struct chan_clock *clock)
+int64_t chan_clock_read(struct chan_clock *clock, uint64_t ticks, size_t size, int64_t last)
 {
 	struct timespec now = {0, 0};
-	uint64_t ticks = chan_ticks(), took;
-	int64_t read, ns, told = clock->ns;
+	uint64_t took;
+	int64_t read, ns;
+	bool anew;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	took = chan_ticks() - ticks;
-	ticks += took * 5 / 8; /* about when it was */
 	ns = read = now.tv_sec * 1000000000ll + now.tv_nsec;
+	if (ns < last && last - ns < STEP_NS)
+		ns = last;
 	if (!is_usable())
 		return ns;
-	if (clock->window && ticks - clock->ticks < 2 * clock->window)
-		told += (int64_t)((ticks - clock->ticks) * clock->rate >> 32);
-	/* What was said last is not taken back. */
-	if (ns < told && told - ns < STEP_NS)
-		ns = told;
-	/* The thread was held between the readings of the two; the next ones may be better. */
-	if (clock->quickest == 0 || took < clock->quickest)
+	/* Too early to measure by. */
+	if (read >= clock->read && read - clock->read < LEAST_NS) {
+		chan_clock_go_on(clock, ticks + clock->quickest, size);
+		return ns;
+	}
+	took = chan_ticks() - ticks;
+	chan_clock_go_on(clock, ticks + took, size);
+	/* The thread was held between the readings of the two: now, or at the last one that was so much slower. */
+	anew = took < clock->quickest / 3 * 2 || clock->quickest == 0;
+	if (anew || took < clock->quickest)
 		clock->quickest = took;
 	if (took > clock->quickest + clock->quickest / 2) {
 		clock->quickest += clock->quickest / 64 + 1;
 		return ns;
 	}
-	if (read >= clock->read && read - clock->read < LEAST_NS)
-		return ns;
-	measure(clock, ticks, read - clock->read);
+	ticks += took * 5 / 8; /* about when it was */
+	if (anew)
+		clock->measured = clock->window = 0;
+	else
+		measure(clock, ticks, read - clock->read);
 	/* Of what it is ahead, it loses half until the next one. */
 	clock->rate = clock->measured - clock->measured / (2 * WINDOW_NS) * (uint64_t)(ns - read);
 	clock->ticks = ticks;

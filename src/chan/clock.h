@@ -29,7 +29,8 @@ struct chan_clock {
 	uint64_t quickest; /* ticks that a reading takes, undisturbed */
 };
 
-int64_t chan_clock_read(struct chan_clock *clock);
+/* By the clock itself. ticks: the counter just now; size and last as of chan_clock_now(). */
+int64_t chan_clock_read(struct chan_clock *clock, uint64_t ticks, size_t size, int64_t last);
 
 static inline uint64_t chan_ticks(void)
 {
@@ -50,26 +51,27 @@ static inline void chan_clock_go_on(struct chan_clock *clock, uint64_t now, size
 	clock->until = now + clock->burst + (size * clock->byte >> 32);
 }
 
-/* By the counter alone; false: that will not do. */
-static inline bool chan_clock_count(struct chan_clock *clock, size_t size, int64_t *ret_ns)
+/* By the counter alone; false: that will not do, or would go back. */
+static inline bool chan_clock_count(struct chan_clock *clock, uint64_t ticks, size_t size,
+				    int64_t last, int64_t *ret_ns)
 {
-	uint64_t now = chan_ticks(), since = now - clock->ticks;
+	uint64_t since = ticks - clock->ticks;
 
-	if (unlikely(since >= clock->window) || unlikely(now >= clock->until))
-		return false;
-	chan_clock_go_on(clock, now, size);
 	*ret_ns = clock->ns + (int64_t)(since * clock->rate >> 32);
+	if (unlikely(since >= clock->window) || unlikely(ticks >= clock->until) ||
+	    unlikely(*ret_ns < last))
+		return false;
+	chan_clock_go_on(clock, ticks, size);
 	return true;
 }
 
-/* Of a message; so many bytes of it will be copied between this and the next one's. */
-static inline int64_t chan_clock_now(struct chan_clock *clock, size_t size)
+/* Of a message; so many bytes of it will be copied between this and the next one's. last: what was told last. */
+static inline int64_t chan_clock_now(struct chan_clock *clock, size_t size, int64_t last)
 {
+	uint64_t ticks = chan_ticks();
 	int64_t ns;
 
-	if (likely(chan_clock_count(clock, size, &ns)))
-		return ns;
-	ns = chan_clock_read(clock);
-	chan_clock_go_on(clock, chan_ticks(), size);
-	return ns;
+	return likely(chan_clock_count(clock, ticks, size, last, &ns)) ?
+		       ns :
+		       chan_clock_read(clock, ticks, size, last);
 }

@@ -535,7 +535,7 @@ void chan_find_desks_of_others(struct vee_channel *channel)
 		return;
 	changed = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
 	if (changed == channel->folder_changed &&
-	    chan_clock_read(&channel->clock) - changed > FOLDER_TICK_NS)
+	    chan_clock_read(&channel->clock, chan_ticks(), 0, 0) - changed > FOLDER_TICK_NS)
 		return;
 	channel->folder_changed = changed;
 	/* That a reliable reader of another user is seen is worth what it takes. */

@@ -129,7 +129,7 @@ static inline bool chan_write_quickly(struct vee_channel *channel, const void *d
 	if (unlikely(channel->ahead))
 		prefetch_to_write(at + (lines + channel->ahead) * CHAN_LINE);
 	if (due)
-		chan_set_stamp(channel, chan_clock_now(&channel->clock, size));
+		chan_set_stamp(channel, chan_clock_now(&channel->clock, size, channel->stamp));
 	chan_copy_in(&channel->copier, at + prefix, data, size);
 	/* A reader looks at this line all the time: so it is taken from there but once. */
 	if (stamped)
@@ -206,7 +206,7 @@ static inline __attribute__((always_inline)) bool chan_write_small_stamped(
 
 	if (size > CHAN_COPY_SMALL || channel->head + lines > channel->quick_stamped ||
 	    unlikely(channel->forks != chan_forks) || unlikely(guard_hit(channel->guard)) ||
-	    unlikely(!chan_clock_count(&channel->clock, size, &now)))
+	    unlikely(!chan_clock_count(&channel->clock, chan_ticks(), size, channel->stamp, &now)))
 		return false;
 	chan_set_stamp(channel, now);
 	*(int64_t *)(at + 8) = now;

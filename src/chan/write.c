@@ -255,7 +255,7 @@ int chan_commit(struct vee_channel *channel, size_t size)
 	reserved = chan_prefix(channel->reserved - 1, true);
 	channel->reserved = 0;
 	if (chan_stamp_is_due(channel))
-		chan_set_stamp(channel, chan_clock_now(&channel->clock, 0));
+		chan_set_stamp(channel, chan_clock_now(&channel->clock, 0, channel->stamp));
 	at = chan_at(channel, channel->head);
 	/* What was reserved was to begin at a line; so few bytes do not. */
 	if (unlikely(prefix != reserved))
@@ -355,7 +355,7 @@ int chan_begin_writing(struct vee_channel *channel)
 	channel->claimed = header->floor ?
 				   header->floor + channel->lines :
 				   channel->head / section_lines(channel) * section_lines(channel);
-	channel->stamp = chan_clock_read(&channel->clock);
+	channel->stamp = chan_clock_read(&channel->clock, chan_ticks(), 0, 0);
 	chan_store(header->epoch, header->epoch + 1);
 	__atomic_store_n(&header->state, CHAN_WRITTEN, __ATOMIC_RELEASE);
 	/* Who sleeps looks at the new writer's doorbell from now on. */
