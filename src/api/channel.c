@@ -42,7 +42,7 @@ static __attribute__((noinline)) int wake(struct vee_channel *channel)
 	return 0;
 }
 
-/* Longer messages, the clock, and all that takes time. */
+/* What takes time. */
 static __attribute__((noinline)) int write_more(struct vee_channel *channel, const void *data,
 						size_t size, const struct timespec *timeout)
 {
@@ -52,16 +52,29 @@ static __attribute__((noinline)) int write_more(struct vee_channel *channel, con
 		ret = (int)api_result(chan_write(channel, data, size, timeout));
 	else if (unlikely(chan_may_be_wanted(channel)))
 		wake(channel);
-	if (ret == 0 && size <= CHAN_COPY_SMALL)
+	if (ret == 0 && size < CHAN_COPY_BIG)
 		chan_set_quick(channel);
 	return ret;
 }
 
-static __attribute__((noinline)) int write_stamped(struct vee_channel *channel, const void *data,
-						   size_t size, const struct timespec *timeout)
+static __attribute__((noinline)) int write_medium(struct vee_channel *channel, const void *data,
+						  size_t size, const struct timespec *timeout)
 {
-	if (!chan_write_small_stamped(channel, data, size))
+	assume(size > CHAN_COPY_SMALL);
+	if (unlikely(size >= CHAN_COPY_BIG) || unlikely(!chan_write_stamped(channel, data, size)))
 		return write_more(channel, data, size, timeout);
+	return unlikely(chan_may_be_wanted(channel)) ? wake(channel) : 0;
+}
+
+/* A small one whose time is due. */
+static __attribute__((noinline)) int write_due(struct vee_channel *channel, const void *data,
+					       size_t size, const struct timespec *timeout)
+{
+	assume(size <= CHAN_COPY_SMALL);
+	if (unlikely(!chan_write_stamped(channel, data, size)))
+		return write_more(channel, data, size, timeout);
+	if (channel->stamp_every > 1)
+		chan_set_quick(channel);
 	return unlikely(chan_may_be_wanted(channel)) ? wake(channel) : 0;
 }
 
@@ -70,8 +83,16 @@ static inline __attribute__((always_inline)) int write_timed(struct vee_channel 
 							     const void *data, size_t size,
 							     const struct timespec *timeout)
 {
-	if (unlikely(!chan_write_small(channel, data, size)))
-		return write_stamped(channel, data, size, timeout);
+	bool written;
+
+	if (likely(size <= CHAN_LINE - 8))
+		written = chan_write_small(channel, data, size, 1);
+	else if (size <= CHAN_COPY_SMALL)
+		written = chan_write_small(channel, data, size, 2);
+	else
+		return write_medium(channel, data, size, timeout);
+	if (unlikely(!written))
+		return write_due(channel, data, size, timeout);
 	return unlikely(chan_may_be_wanted(channel)) ? wake(channel) : 0;
 }
 
@@ -117,18 +138,29 @@ static __attribute__((noinline)) ssize_t read_more(struct vee_channel *channel, 
 
 	if (unlikely(n < 0))
 		n = api_result(chan_read(channel, buf, size, ret_message, timeout));
-	if (!ret_message && n >= 0 && n <= CHAN_COPY_SMALL)
+	if (!ret_message && n >= 0)
 		chan_set_read_quick(channel);
 	return n;
+}
+
+static __attribute__((noinline)) ssize_t read_medium(struct vee_channel *channel, void *buf,
+						     size_t size, const struct timespec *timeout)
+{
+	ssize_t n = chan_read_medium(channel, buf, size);
+
+	return likely(n >= 0) ? n : read_more(channel, buf, size, NULL, timeout);
 }
 
 static inline __attribute__((always_inline)) ssize_t read_timed(
 	struct vee_channel *channel, void *buf, size_t size,
 	struct vee_channel_message *ret_message, const struct timespec *timeout)
 {
-	ssize_t n = likely(!ret_message) ? chan_read_small(channel, buf, size) : -1;
+	ssize_t n;
 
-	return likely(n >= 0) ? n : read_more(channel, buf, size, ret_message, timeout);
+	if (unlikely(ret_message))
+		return read_more(channel, buf, size, ret_message, timeout);
+	n = chan_read_small(channel, buf, size);
+	return likely(n >= 0) ? n : read_medium(channel, buf, size, timeout);
 }
 
 VEE_EXPORT ssize_t vee_channel_timedread(struct vee_channel *channel, void *buf, size_t size,

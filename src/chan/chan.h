@@ -69,7 +69,7 @@ struct vee_channel {
 	uint64_t head;		/* where the next message starts */
 	uint64_t quick;		/* so far goes chan_write_small() */
 	uint64_t seq;		/* of the last message */
-	uint64_t quick_stamped; /* so far goes chan_write_small_stamped() */
+	uint64_t quick_stamped; /* so far goes chan_write_stamped() */
 	uintptr_t lap;		/* where position 0 would be, for the positions up to there */
 	uint64_t limit;		/* a message that ends beyond needs chan_make_room() */
 	int64_t stamp;		/* the time that was read last */

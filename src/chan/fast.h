@@ -143,8 +143,8 @@ static inline bool chan_write_quickly(struct vee_channel *channel, const void *d
 }
 
 /*
- * So far go chan_write_small(), without a time, without a fence, without a look at the guard, and chan_write_small_stamped(), if each
- * message has a time; neither to the ring's end. Whatever lowers `limit`, or is for the next write to see, sets both to 0.
+ * So far goes chan_write_small(), without a time, without a fence, without a look at the guard; and so far chan_write_stamped(), for
+ * what has a time. Neither to the ring's end. Whatever lowers `limit`, or is for the next write to see, sets both to 0.
  */
 static inline void chan_set_quick(struct vee_channel *channel)
 {
@@ -157,13 +157,12 @@ static inline void chan_set_quick(struct vee_channel *channel)
 	channel->lap = (uintptr_t)channel->ring - lap * CHAN_LINE;
 	if (quick > channel->limit)
 		quick = channel->limit;
-	if (channel->stamp_every == 1) {
-		channel->quick_stamped = quick;
-	} else if (!chan_stamp_is_due(channel)) {
-		if (quick > channel->head + (channel->stamped_until - channel->seq))
-			quick = channel->head + (channel->stamped_until - channel->seq);
-		channel->quick = quick;
-	}
+	channel->quick_stamped = quick;
+	if (chan_stamp_is_due(channel))
+		return;
+	if (quick > channel->head + (channel->stamped_until - channel->seq))
+		quick = channel->head + (channel->stamped_until - channel->seq);
+	channel->quick = quick;
 }
 
 /*
@@ -171,9 +170,9 @@ static inline void chan_set_quick(struct vee_channel *channel)
  * queue for lines that are elsewhere, as few stores as can be: it calls nothing, or its caller would have to save registers. The
  * `quick` of a reader's handle is 0.
  */
-static inline __attribute__((always_inline)) bool chan_write_in_lines(struct vee_channel *channel,
-								      const void *data, size_t size,
-								      uint64_t lines)
+static inline __attribute__((always_inline)) bool chan_write_small(struct vee_channel *channel,
+								   const void *data, size_t size,
+								   uint64_t lines)
 {
 	char *at = (char *)(channel->lap + channel->head * CHAN_LINE);
 
@@ -188,29 +187,26 @@ static inline __attribute__((always_inline)) bool chan_write_in_lines(struct vee
 	return true;
 }
 
-static inline __attribute__((always_inline)) bool chan_write_small(struct vee_channel *channel,
-								   const void *data, size_t size)
+/* The same for what is shorter than CHAN_COPY_BIG, with a time: if none is due, or the counter tells it. */
+static inline __attribute__((always_inline)) bool chan_write_stamped(struct vee_channel *channel,
+								     const void *data, size_t size)
 {
-	if (likely(size <= CHAN_LINE - 8))
-		return chan_write_in_lines(channel, data, size, 1);
-	return size <= CHAN_COPY_SMALL && chan_write_in_lines(channel, data, size, 2);
-}
-
-/* The same where each message has a time: if the counter tells it. */
-static inline __attribute__((always_inline)) bool chan_write_small_stamped(
-	struct vee_channel *channel, const void *data, size_t size)
-{
-	uint64_t lines = chan_lines(size + 16);
+	uint64_t prefix = chan_prefix(size, true), lines = chan_lines(size + prefix);
 	char *at = (char *)(channel->lap + channel->head * CHAN_LINE);
-	int64_t now;
 
-	if (size > CHAN_COPY_SMALL || channel->head + lines > channel->quick_stamped ||
-	    unlikely(channel->forks != chan_forks) || unlikely(guard_hit(channel->guard)) ||
-	    unlikely(!chan_clock_count(&channel->clock, chan_ticks(), size, channel->stamp, &now)))
+	if (unlikely(channel->head + lines > channel->quick_stamped) ||
+	    unlikely(channel->forks != chan_forks) || unlikely(guard_hit(channel->guard)))
 		return false;
-	chan_set_stamp(channel, now);
-	*(int64_t *)(at + 8) = now;
-	chan_copy_in_small(at + 16, data, size);
+	if (chan_stamp_is_due(channel)) {
+		int64_t now;
+
+		if (unlikely(!chan_clock_count(&channel->clock, chan_ticks(), size, channel->stamp,
+					       &now)))
+			return false;
+		chan_set_stamp(channel, now);
+	}
+	*(int64_t *)(at + 8) = channel->stamp;
+	chan_copy_in(&channel->copier, at + prefix, data, size);
 	compiler_barrier();
 	chan_publish(channel, at, at + lines * CHAN_LINE, lines, CHAN_STAMPED, size);
 	compiler_barrier(); /* CHAN_SLEEP */
@@ -330,8 +326,8 @@ static inline __attribute__((always_inline)) ssize_t chan_read_quickly(
 }
 
 /*
- * So far goes chan_read_small(): not to the ring's end, nor to where the position has to be published. Whatever is for the next read to
- * see sets `read_quick` to 0.
+ * So far go chan_read_small() and chan_read_medium(): not to the ring's end, nor to where the position has to be published. Whatever is
+ * for the next read to see sets `read_quick` to 0.
  */
 static inline void chan_set_read_quick(struct vee_channel *channel)
 {
@@ -346,6 +342,33 @@ static inline void chan_set_read_quick(struct vee_channel *channel)
 	channel->read_lap = (uintptr_t)channel->ring - lap * CHAN_LINE;
 }
 
+/* The message up to `after` is copied out: is it whole, and is there nothing to do but to go on? */
+static inline __attribute__((always_inline)) bool chan_read_on(struct vee_channel *channel,
+							       uint64_t after, bool stamped,
+							       int64_t time)
+{
+	uint64_t wait_pos;
+
+	/* GUARD_HIT */
+	if (unlikely(chan_lapped(channel, channel->pos)) || unlikely(guard_hit(channel->guard)))
+		return false;
+	wait_pos = chan_load(channel->header->wait_pos);
+	if (unlikely(wait_pos > channel->published) && unlikely(after >= wait_pos))
+		return false;
+	if (stamped)
+		channel->time = time;
+	channel->received++;
+	channel->pos = after;
+	channel->next++;
+	return true;
+}
+
+/* What is left of the word at the next message's place without the tag; if another one's is there, a large number. */
+static inline uint64_t chan_rest_of_word(const struct vee_channel *channel, const char *at)
+{
+	return load_acquire(*(const uint64_t *)at) ^ channel->next << 32; /* CHAN_PUBLISH */
+}
+
 /*
  * The same for what is no longer than CHAN_COPY_SMALL, for who wants the bytes alone: a leaf of few instructions, as
  * chan_write_small() is. A writer's handle has a `read_quick` of 0.
@@ -353,34 +376,44 @@ static inline void chan_set_read_quick(struct vee_channel *channel)
 static inline __attribute__((always_inline)) ssize_t chan_read_small(struct vee_channel *channel,
 								     void *buf, size_t size)
 {
-	uint64_t pos = channel->pos, rest, stamped, length, after, wait_pos;
+	uint64_t pos = channel->pos, rest, stamped, length, after;
 	const char *at = (const char *)(channel->read_lap + pos * CHAN_LINE);
 	uint32_t prefix;
-	int64_t time;
 
 	if (unlikely(pos >= channel->read_quick) || unlikely(channel->forks != chan_forks))
 		return -EAGAIN;
-	/* What is left of the word without the tag; of another message's, or with other flags, a large number. */
-	rest = load_acquire(*(const uint64_t *)at) ^ channel->next << 32; /* CHAN_PUBLISH */
+	rest = chan_rest_of_word(channel, at);
 	stamped = rest & CHAN_STAMPED;
-	length = rest ^ stamped;
+	length = rest ^ stamped; /* with another flag it is large, too */
 	prefix = 8 + (uint32_t)stamped / (CHAN_STAMPED / 8);
 	after = pos + chan_lines(length + prefix);
 	if (unlikely(length > CHAN_COPY_SMALL) || unlikely(length > size) ||
 	    unlikely(after > channel->read_quick))
 		return -EAGAIN;
 	chan_copy_out_small(buf, at + prefix, length);
-	time = *(const int64_t *)(at + 8); /* if it is one */
-	/* GUARD_HIT */
-	if (unlikely(chan_lapped(channel, channel->pos)) || unlikely(guard_hit(channel->guard)))
+	return likely(chan_read_on(channel, after, stamped, *(const int64_t *)(at + 8))) ?
+		       (ssize_t)length :
+		       -EAGAIN;
+}
+
+/* The same for what has a time, of any size: what is larger has one always. */
+static inline __attribute__((always_inline)) ssize_t chan_read_medium(struct vee_channel *channel,
+								      void *buf, size_t size)
+{
+	uint64_t pos = channel->pos, length, after;
+	const char *at = (const char *)(channel->read_lap + pos * CHAN_LINE);
+	uint32_t prefix;
+
+	if (unlikely(pos >= channel->read_quick) || unlikely(channel->forks != chan_forks))
 		return -EAGAIN;
-	wait_pos = chan_load(channel->header->wait_pos);
-	if (unlikely(wait_pos > channel->published) && unlikely(after >= wait_pos))
+	length = chan_rest_of_word(channel, at) ^ CHAN_STAMPED; /* without it, a large number */
+	prefix = chan_prefix(length, true);
+	after = pos + chan_lines(length + prefix);
+	if (unlikely(length > size) || unlikely(length > CHAN_SIZE_MASK) ||
+	    unlikely(after > channel->read_quick))
 		return -EAGAIN;
-	if (stamped)
-		channel->time = time;
-	channel->received++;
-	channel->pos = after;
-	channel->next++;
-	return length;
+	chan_copy_out(buf, at + prefix, length, chan_load(channel->header->streamed));
+	return likely(chan_read_on(channel, after, true, *(const int64_t *)(at + 8))) ?
+		       (ssize_t)length :
+		       -EAGAIN;
 }
