@@ -124,7 +124,8 @@ struct vee_channel_message {
 };
 
 /*
- * Copies the next message out; *ret_message (or NULL) says the rest. Waits for one; timedread no longer than timeout says
+ * Copies the next message out; *ret_message (or NULL) says the rest. buf has room for size bytes, of which those behind the message
+ * may change too. Waits for one; timedread no longer than timeout says
  * (NULL: for ever; {0, 0}: not at all). Returns its size, or
  * EAGAIN (time is up), EBADF (opened for writing), EINTR, EINVAL (such a timeout can't be);
  * EMSGSIZE: it has more bytes than size; ret_message->size says how many; it stays the next one;

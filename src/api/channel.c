@@ -52,7 +52,10 @@ static __attribute__((noinline)) int write_more(struct vee_channel *channel, con
 		ret = (int)api_result(chan_write(channel, data, size, timeout));
 	else if (unlikely(chan_may_be_wanted(channel)))
 		wake(channel);
-	if (ret == 0 && size < CHAN_COPY_BIG)
+	/* Without a look at what went wrong, nothing goes quickly any more. */
+	if (ret < 0)
+		channel->quick = channel->quick_stamped = 0;
+	else if (size < CHAN_COPY_BIG)
 		chan_set_quick(channel);
 	return ret;
 }

@@ -15,7 +15,7 @@
 #define SMOOTH	8
 /* A tick that takes longer says too little: arm64 may count 24 millions of them a second. */
 #define TICK_MOST_NS 2ull
-/* Who looks at the clock between two messages takes longer. */
+/* Who looks at the clock between two messages mostly takes longer. */
 #define BURST_NS 64ull
 /* No copy is quicker. */
 #define BYTES_A_NS 32ull

@@ -376,7 +376,7 @@ static inline uint64_t chan_rest_of_word(const struct vee_channel *channel, cons
 static inline __attribute__((always_inline)) ssize_t chan_read_small(struct vee_channel *channel,
 								     void *buf, size_t size)
 {
-	uint64_t pos = channel->pos, rest, stamped, length, after;
+	uint64_t pos = channel->pos, rest, stamped, length, lines;
 	const char *at = (const char *)(channel->read_lap + pos * CHAN_LINE);
 	uint32_t prefix;
 
@@ -386,12 +386,12 @@ static inline __attribute__((always_inline)) ssize_t chan_read_small(struct vee_
 	stamped = rest & CHAN_STAMPED;
 	length = rest ^ stamped; /* with another flag it is large, too */
 	prefix = 8 + (uint32_t)stamped / (CHAN_STAMPED / 8);
-	after = pos + chan_lines(length + prefix);
+	lines = chan_lines(length + prefix);
 	if (unlikely(length > CHAN_COPY_SMALL) || unlikely(length > size) ||
-	    unlikely(after > channel->read_quick))
+	    unlikely(lines > channel->read_quick - pos))
 		return -EAGAIN;
 	chan_copy_out_small(buf, at + prefix, length);
-	return likely(chan_read_on(channel, after, stamped, *(const int64_t *)(at + 8))) ?
+	return likely(chan_read_on(channel, pos + lines, stamped, *(const int64_t *)(at + 8))) ?
 		       (ssize_t)length :
 		       -EAGAIN;
 }
@@ -400,7 +400,7 @@ static inline __attribute__((always_inline)) ssize_t chan_read_small(struct vee_
 static inline __attribute__((always_inline)) ssize_t chan_read_medium(struct vee_channel *channel,
 								      void *buf, size_t size)
 {
-	uint64_t pos = channel->pos, length, after;
+	uint64_t pos = channel->pos, length, lines;
 	const char *at = (const char *)(channel->read_lap + pos * CHAN_LINE);
 	uint32_t prefix;
 
@@ -408,12 +408,12 @@ static inline __attribute__((always_inline)) ssize_t chan_read_medium(struct vee
 		return -EAGAIN;
 	length = chan_rest_of_word(channel, at) ^ CHAN_STAMPED; /* without it, a large number */
 	prefix = chan_prefix(length, true);
-	after = pos + chan_lines(length + prefix);
+	lines = chan_lines(length + prefix);
 	if (unlikely(length > size) || unlikely(length > CHAN_SIZE_MASK) ||
-	    unlikely(after > channel->read_quick))
+	    unlikely(lines > channel->read_quick - pos))
 		return -EAGAIN;
 	chan_copy_out(buf, at + prefix, length, chan_load(channel->header->streamed));
-	return likely(chan_read_on(channel, after, true, *(const int64_t *)(at + 8))) ?
+	return likely(chan_read_on(channel, pos + lines, true, *(const int64_t *)(at + 8))) ?
 		       (ssize_t)length :
 		       -EAGAIN;
 }

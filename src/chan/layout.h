@@ -60,6 +60,8 @@
 #define CHAN_STAMPED   0x40000000u
 #define CHAN_EPOCH     0x20000000u
 #define CHAN_SIZE_MASK 0x1fffffffu
+/* Of positions, in lines: so much is never written. Who follows what others have put there need not fear that a sum wraps. */
+#define CHAN_POS_MOST (UINT64_MAX / 4)
 
 static inline uint64_t chan_word(uint64_t seq, uint32_t flags, uint32_t size)
 {

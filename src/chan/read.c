@@ -21,7 +21,7 @@ static bool load_section(const struct vee_channel *channel, unsigned i,
 	ret_section->epoch = chan_load(section->epoch);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	floor = chan_load(channel->header->floor);
-	return pos && chan_load(section->pos) == pos && floor <= pos - 1 &&
+	return pos && chan_load(section->pos) == pos && pos <= CHAN_POS_MOST && floor <= pos - 1 &&
 	       pos - 1 - floor <= channel->lines;
 }
 

@@ -218,6 +218,8 @@ int chan_write(struct vee_channel *channel, const void *data, size_t size,
 		return ret;
 	if (!chan_write_quickly(channel, data, size) || guard_hit(channel->guard))
 		return -EIO;
+	/* It may have taken a line less than there is room for: the next section begins where it does all the same. */
+	set_limit(channel);
 	if (chan_is_wanted(channel))
 		chan_wake(channel, channel->seq);
 	return 0;
@@ -299,7 +301,7 @@ static int walk(struct vee_channel *channel)
 	struct chan_section section = newest(header);
 	struct chan_view view;
 
-	if (!section.pos)
+	if (!section.pos || section.pos > CHAN_POS_MOST)
 		return -EPROTO;
 	channel->head = section.pos - 1;
 	channel->seq = section.seq - 1;

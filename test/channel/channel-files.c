@@ -444,6 +444,38 @@ static void a_damaged_channel_hangs_and_crashes_nobody(void **state)
 	assert_int_equal(vee_channel_remove(channel_path), 0);
 }
 
+/* Places so far out that sums wrap: a message that is longer than the ring, a section that never comes. See CHANNEL.md for what lies where. */
+static void places_that_cannot_be_mislead_nobody(void **state)
+{
+	const uint64_t lines = RING_LEAST / 64, pos = UINT64_MAX - lines / 8;
+	struct vee_channel *writer = create_path(RING_LEAST, 0), *reader = open_path();
+	int fd = open(channel_path, O_RDWR | O_CLOEXEC);
+	static char buf[2 * RING_LEAST];
+	uint64_t *words;
+
+	(void)state;
+	write_many(writer, 1, 5);
+	read_sound(reader);
+	words = mmap(NULL, RING_AT + RING_LEAST, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(words, MAP_FAILED);
+	memset(words + 320 / 8, 0, 512);
+	words[320 / 8] = pos + 1;
+	words[328 / 8] = 100;
+	words[RING_AT / 8 + pos % lines * 8] = 100ull << 32 | 0x40000000 | 10;
+	words[RING_AT / 8 + (pos + 1) % lines * 8] = 101ull << 32 | 0x40000000 | sizeof(buf);
+	words[128 / 8] = pos;
+	for (unsigned i = 0; i < 3; i++)
+		assert_fails(vee_channel_timedread(reader, buf, sizeof(buf), NULL, &none), EIO);
+	vee_channel_close(reader);
+	vee_channel_close(writer);
+	alarm(20);
+	assert_null_and(create_path(0, 0), EPROTO);
+	alarm(0);
+	munmap(words, RING_AT + RING_LEAST);
+	close(fd);
+	unlink(channel_path);
+}
+
 /* --- truncated while it is open --- */
 
 static void truncated_to(off_t length)
@@ -480,6 +512,29 @@ static void truncated_to(off_t length)
 	vee_channel_release(peeker);
 	vee_channel_close(peeker);
 	vee_channel_close(reader);
+	vee_channel_close(writer);
+	unlink(channel_path);
+}
+
+/* Those that look at nothing, in between, are no more than one time is for. */
+static void small_messages_to_a_cut_channel_are_eio(void **state)
+{
+	struct vee_channel_create_options options = {.stamp_every = 1024};
+	struct vee_channel *writer = vee_channel_create(channel_path, &options);
+	char text[2000] = "";
+	int error = 0;
+
+	(void)state;
+	restore_sigbus();
+	/* Fast enough for a writer that trusts its caches. */
+	for (unsigned i = 0; i < 300000; i++)
+		assert_int_equal(vee_channel_write(writer, text, 24), 0);
+	assert_int_equal(truncate(channel_path, 0), 0);
+	for (unsigned i = 0; i < 200 && error == 0; i++)
+		error = vee_channel_write(writer, text, sizeof(text)) < 0 ? errno : 0;
+	assert_int_equal(error, EIO);
+	for (unsigned i = 0; i < 2000; i++)
+		assert_fails(vee_channel_write(writer, text, 24), EIO);
 	vee_channel_close(writer);
 	unlink(channel_path);
 }
@@ -1540,6 +1595,8 @@ int main(int argc, char **argv)
 		TEST(what_is_no_channel_is_not_removed),
 		TEST(a_damaged_channel_is_refused),
 		TEST(a_damaged_channel_hangs_and_crashes_nobody),
+		TEST(places_that_cannot_be_mislead_nobody),
+		TEST(small_messages_to_a_cut_channel_are_eio),
 		TEST(a_channel_cut_to_nothing_is_eio),
 		TEST(a_channel_cut_to_its_header_is_eio),
 		TEST(a_channel_cut_in_the_ring_is_eio),
