@@ -155,7 +155,9 @@ static inline int put_size(int id, long type, size_t size)
 {
 	struct message m = {.type = type};
 
-	text_fill(m.text, type, size);
+	/* One that is too large is refused before it is read. */
+	if (size <= sizeof(m.text))
+		text_fill(m.text, type, size);
 	return ERR(msgsnd(id, &m, size, IPC_NOWAIT));
 }
 
