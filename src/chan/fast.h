@@ -205,8 +205,9 @@ static inline __attribute__((always_inline)) bool chan_write_stamped(struct vee_
 			return false;
 		chan_set_stamp(channel, now);
 	}
-	*(int64_t *)(at + 8) = channel->stamp;
 	chan_copy_in(&channel->copier, at + prefix, data, size);
+	/* What is looked at all the time comes last, as in chan_write_quickly(). */
+	*(int64_t *)(at + 8) = channel->stamp;
 	compiler_barrier();
 	chan_publish(channel, at, at + lines * CHAN_LINE, lines, CHAN_STAMPED, size);
 	compiler_barrier(); /* CHAN_SLEEP */
