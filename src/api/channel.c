@@ -60,23 +60,13 @@ static __attribute__((noinline)) int write_more(struct vee_channel *channel, con
 	return ret;
 }
 
-static __attribute__((noinline)) int write_medium(struct vee_channel *channel, const void *data,
-						  size_t size, const struct timespec *timeout)
+/* What has a time, and is not long. */
+static __attribute__((noinline)) int write_stamped(struct vee_channel *channel, const void *data,
+						   size_t size, const struct timespec *timeout)
 {
-	assume(size > CHAN_COPY_SMALL);
 	if (unlikely(size >= CHAN_COPY_BIG) || unlikely(!chan_write_stamped(channel, data, size)))
 		return write_more(channel, data, size, timeout);
-	return unlikely(chan_may_be_wanted(channel)) ? wake(channel) : 0;
-}
-
-/* A small one whose time is due. */
-static __attribute__((noinline)) int write_due(struct vee_channel *channel, const void *data,
-					       size_t size, const struct timespec *timeout)
-{
-	assume(size <= CHAN_COPY_SMALL);
-	if (unlikely(!chan_write_stamped(channel, data, size)))
-		return write_more(channel, data, size, timeout);
-	if (channel->stamp_every > 1)
+	if (size <= CHAN_COPY_SMALL && channel->stamp_every > 1)
 		chan_set_quick(channel);
 	return unlikely(chan_may_be_wanted(channel)) ? wake(channel) : 0;
 }
@@ -86,16 +76,14 @@ static inline __attribute__((always_inline)) int write_timed(struct vee_channel 
 							     const void *data, size_t size,
 							     const struct timespec *timeout)
 {
-	bool written;
+	bool written = false;
 
 	if (likely(size <= CHAN_LINE - 8))
 		written = chan_write_small(channel, data, size, 1);
 	else if (size <= CHAN_COPY_SMALL)
 		written = chan_write_small(channel, data, size, 2);
-	else
-		return write_medium(channel, data, size, timeout);
 	if (unlikely(!written))
-		return write_due(channel, data, size, timeout);
+		return write_stamped(channel, data, size, timeout);
 	return unlikely(chan_may_be_wanted(channel)) ? wake(channel) : 0;
 }
 

@@ -20,13 +20,6 @@
 /* On what is declared extern: it is in this library, and is not looked for in others. */
 #define VEE_HIDDEN __attribute__((visibility("hidden")))
 
-/* The compiler may take it for granted. */
-#define assume(condition)                        \
-	do {                                     \
-		if (!(condition))                \
-			__builtin_unreachable(); \
-	} while (0)
-
 /* The compiler may not move memory accesses across it; the processor may. */
 #define compiler_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 
