@@ -102,6 +102,29 @@ static void big_ones_of_random_sizes_either_way(void **state)
 	}
 }
 
+static void by_lines(void (*copy)(void *, const void *, size_t), unsigned char *to,
+		     const unsigned char *from, size_t size)
+{
+	memset(to - AROUND, 0xa5, size + 2 * AROUND);
+	copy(to, from, size);
+	expect(to, from, size);
+}
+
+/* Whichever of the two this processor's readers use. */
+static void lines_of_both_widths(void **state)
+{
+	(void)state;
+	for (size_t size = 64; size <= 20000; size += size < 700 || size > 19900 ? 1 : 97)
+		for (size_t align = 0; align < 64; align += size < 700 ? 1 : 13) {
+			unsigned char *to = to_room + 256 + align;
+			const unsigned char *from = from_room + size % 8 * 8;
+
+			by_lines(chan_copy_by_lines, to, from, size);
+			if (chan_copy_can_be_wide())
+				by_lines(chan_copy_by_wide_lines, to, from, size);
+		}
+}
+
 static void streamed_ones_of_all_sizes_and_alignments(void **state)
 {
 	(void)state;
@@ -185,6 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(small_ones_of_all_sizes_and_alignments),
 		cmocka_unit_test(streamed_ones_of_all_sizes_and_alignments),
+		cmocka_unit_test(lines_of_both_widths),
 		cmocka_unit_test(big_ones_of_random_sizes_either_way),
 		cmocka_unit_test(each_way_is_tried),
 		cmocka_unit_test(nothing_beyond_the_last_page_is_touched),
