@@ -18,13 +18,15 @@
  * went past the caches. So that way must also be better by a quarter. A trial that goes twice as slowly ends early; one is due at once
  * when the way in use has become twice as slow, as it does when the writer or a reader comes to run elsewhere.
  *
- * Out of the ring, messages from CHAN_COPY_LINES on go line by line, in order, which is quicker than memcpy by an eighth and more. Up to
+ * Out of the ring, messages from CHAN_COPY_LINES on go line by line, in order, which is quicker than memcpy by an eighth and more. Below
  * CHAN_COPY_LONG two moves a line do, where the processor has such: a core that is shared is short of instructions, and the sooner a
- * reader is done with a line, the less it is in the writer's way. Else each line is sent for some lines ahead. And
- * memcpy may be a single instruction from 4 KiB on (rep movsb): then the writer's next stores to the same lines, a lap later,
- * took three times as long in most runs, measured on Zen 4 between cores that share a cache. They also take a fifth longer there
- * if the reader loads from pages that it may not write to, as a reader's ring is: its processor seems to ask for them to share, not
- * to have. Sent for into the second-level cache, so far ahead that the loads are not first, they mostly do not.
+ * reader is done with a line, the less it is in the writer's way. Else each line is sent for some lines ahead.
+ *
+ * How a reader loads decides how quickly the writer stores to the same lines a lap later; measured on Zen 4, between cores that share a
+ * cache. After a single instruction, which memcpy may be from 4 KiB on (rep movsb), these stores took three times as long in most
+ * runs. They take longer, too, if the reader loads from pages that it may not write to, as a reader's ring is: its processor
+ * seems to ask for them to share, not to have. Sent for into the second-level cache, so far ahead that the loads are not first,
+ * that costs less, but not nothing: see CHANNEL.md.
  *
  * What comes from memory, since the writer let it go past the caches, is read in blocks of CHAN_COPY_LANES, at several places of the
  * block at a time: each page that is begun costs a wait, and one at a time leaves half of what the memory could deliver. Between cores
